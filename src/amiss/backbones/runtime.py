@@ -1,0 +1,205 @@
+"""Run an ONNX backbone that describes itself in its metadata.
+
+The graph carries one metadata entry, `amiss`, a JSON object:
+    taps   list of {name, stride}: graph outputs (N, C, h, w), finest first
+    mean, std   three numbers each, applied to RGB in 0..1 outside the graph
+    token  name of a graph output (N, C) that describes the whole picture, or null
+    size   [H, W] where the graph wants one size, null where any size goes
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from amiss.errors import BadBackbone, BadField
+
+Array = npt.NDArray[Any]
+EMBEDDED = "efficientnet_lite0"
+
+
+@dataclass(frozen=True)
+class Tap:
+    """One graph output: its name and how many input pixels lie between two of its cells."""
+
+    name: str
+    stride: int
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a backbone graph says of itself."""
+
+    taps: tuple[Tap, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    token: str | None = None
+    size: tuple[int, int] | None = None
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Description:
+        try:
+            raw = json.loads(text)
+            size = raw.get("size")
+            return cls(
+                taps=tuple(Tap(str(tap["name"]), int(tap["stride"])) for tap in raw["taps"]),
+                mean=_three(raw["mean"]),
+                std=_three(raw["std"]),
+                token=raw.get("token"),
+                size=None if size is None else (int(size[0]), int(size[1])),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BadBackbone(
+                f"the backbone's metadata entry 'amiss' is not as documented ({error!r}); see docs/backbones.md"
+            ) from error
+
+
+def _three(values: Sequence[float]) -> tuple[float, ...]:
+    if len(values) != 3:
+        raise ValueError(f"wanted three numbers, met {values!r}")
+    return tuple(float(value) for value in values)
+
+
+class Backbone:
+    """Pictures in, feature grids out; only the part of the graph that the asked taps need is run."""
+
+    def __init__(self, graph: bytes, layers: Sequence[int], *, name: str) -> None:
+        """graph  serialised ONNX    layers  strides of the taps to return, in this order    name  for messages"""
+        self.name = name
+        self.digest = hashlib.sha256(graph).hexdigest()
+        self.description, pruned, self._outputs = _open(graph, layers, name)
+        self._session = _session(pruned, name)
+        self._input = self._session.get_inputs()[0].name
+        self._mean = np.asarray(self.description.mean, np.float32)
+        self._std = np.asarray(self.description.std, np.float32)
+
+    def __call__(self, images: Array) -> list[Array]:
+        """Feature grids of a batch, one array a tap.
+
+        images  (N, H, W, 3) float32 RGB in 0..1    return  list of (N, C, h, w) float32
+        """
+        x = (images - self._mean) / self._std
+        x = np.ascontiguousarray(x.transpose(0, 3, 1, 2), dtype=np.float32)
+        return list(self._session.run(self._outputs, {self._input: x}))
+
+
+def _open(graph: bytes, layers: Sequence[int], name: str) -> tuple[Description, bytes, list[str]]:
+    """The description, the graph cut down to the asked taps, and their output names."""
+    import onnx
+
+    try:
+        model = onnx.load_model_from_string(graph)
+    except Exception as error:  # protobuf raises its own, undocumented kinds
+        raise BadBackbone(f"{name}: not an ONNX file ({error}); give the path of an ONNX backbone") from error
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    if "amiss" not in properties:
+        raise BadBackbone(
+            f"{name}: the graph does not describe itself (no metadata entry 'amiss' with taps, strides, mean, std); "
+            "see docs/backbones.md for how to add it"
+        )
+    description = Description.from_json(properties["amiss"])
+    by_stride = {tap.stride: tap.name for tap in description.taps}
+    for stride in layers:
+        if stride not in by_stride:
+            raise BadField(f"{name} has no tap at stride {stride}; choose layers from {sorted(by_stride)}")
+    outputs = [by_stride[stride] for stride in layers]
+    _prune(model, outputs, name)
+    return description, bytes(model.SerializeToString()), outputs
+
+
+def _prune(model: Any, outputs: list[str], name: str) -> None:
+    """Drop, in place, every node and constant that the named outputs do not need."""
+    graph = model.graph
+    produced = {out: node for node in graph.node for out in node.output}
+    for output in outputs:
+        if output not in produced:
+            raise BadBackbone(f"{name}: the description names the output {output!r}, the graph does not have it")
+    wanted, queue = set(outputs), list(outputs)
+    while queue:
+        node = produced.get(queue.pop())
+        for source in node.input if node is not None else ():
+            if source not in wanted:
+                wanted.add(source)
+                queue.append(source)
+    for field, keep in (
+        (graph.node, [node for node in graph.node if wanted.intersection(node.output)]),
+        (graph.initializer, [value for value in graph.initializer if value.name in wanted]),
+        (graph.output, [value for value in graph.output if value.name in outputs]),
+    ):
+        del field[:]
+        field.extend(keep)
+
+
+def _session(graph: bytes, name: str) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.enable_cpu_mem_arena = False  # the arena keeps the largest batch's buffers for good
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises its own, undocumented kinds
+        raise BadBackbone(f"{name}: ONNX Runtime cannot run this graph ({error})") from error
+
+
+def load_graph(backbone: str) -> bytes:
+    """The ONNX bytes of the embedded backbone, or of a file.
+
+    backbone  "efficientnet_lite0" or the path of an ONNX file
+    raises  BadBackbone when there is no such backbone
+    """
+    if backbone == EMBEDDED:
+        return _embedded()
+    path = Path(backbone)
+    if not path.is_file():
+        raise BadBackbone(f"backbone {backbone!r}: neither {EMBEDDED!r} nor an ONNX file on this machine")
+    return path.read_bytes()
+
+
+def _embedded() -> bytes:
+    from amiss.backbones import efficientnet_lite
+
+    path = cache_folder() / f"{EMBEDDED}-{efficientnet_lite.SHA256[:16]}-{efficientnet_lite.BUILD}.onnx"
+    seal = path.with_suffix(".sha256")
+    try:
+        graph = path.read_bytes()
+        if seal.read_text() == hashlib.sha256(graph).hexdigest():
+            return graph
+    except OSError:
+        pass
+    graph = efficientnet_lite.build()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, graph)
+        _replace(seal, hashlib.sha256(graph).hexdigest().encode())
+    except OSError:
+        pass  # a cache that cannot be written only costs half a second next time
+    return graph
+
+
+def _replace(path: Path, content: bytes) -> None:
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        file.write(content)
+    os.replace(file.name, path)
+
+
+def cache_folder() -> Path:
+    """Where built graphs are kept: $AMISS_CACHE, else the user's cache folder."""
+    if "AMISS_CACHE" in os.environ:
+        return Path(os.environ["AMISS_CACHE"])
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", str(Path.home() / "AppData" / "Local"))) / "amiss" / "cache"
+    return Path(os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))) / "amiss"

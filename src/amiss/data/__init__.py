@@ -1,0 +1,1 @@
+"""Files to Samples: readers, data sets, made parts."""

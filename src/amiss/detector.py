@@ -1,0 +1,166 @@
+"""What a detector is: fields say how, fit learns, predict reads.
+
+A method subclasses Detector once and fills in four things: `_learn`, `_judge`, `_state` and `_restore`. The rest, which is
+the same for all (checks, seconds, fields, errors), is here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import Self
+
+from amiss import fields
+from amiss.errors import BadField, NotFitted, TooFewSamples, WrongModality
+from amiss.types import Result, Sample, Truth
+
+Array = npt.NDArray[Any]
+Progress = Callable[[str, int, int | None], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """What a fitted detector is made of: arrays by name, small facts as JSON values, ONNX graphs by name."""
+
+    arrays: Mapping[str, Array]
+    facts: Mapping[str, Any]
+    graphs: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(kw_only=True)
+class Detector(ABC):
+    """The contract of every method. Fields are its hyper-parameters; names that end in _ are learned."""
+
+    name: ClassVar[str]
+    paper: ClassVar[str]
+    sees: ClassVar[frozenset[str]]
+    needs: ClassVar[frozenset[str]] = frozenset({"normal"})
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    quick: ClassVar[Mapping[str, Any]] = {}
+    least: ClassVar[int] = 1
+
+    seed: int = fields.option(0, "seed of every random draw")
+
+    def __post_init__(self) -> None:
+        fields.check(self)
+        if self.seed < 0:
+            raise BadField(f"seed = {self.seed}: wanted 0 or more")
+
+    def fit(
+        self,
+        samples: Iterable[Sample],
+        truths: Sequence[Truth] | None = None,
+        *,
+        progress: Progress | None = None,
+        workdir: Path | None = None,
+    ) -> Self:
+        """Learn from samples, read lazily and possibly more than once.
+
+        samples  re-iterable; good parts unless `needs` says otherwise     truths  where the method's paper needs labels
+        progress  called with (stage, done, total or None)     workdir  folder for caches that later fits may share
+        raises  TooFewSamples, WrongModality
+        """
+        if isinstance(samples, Sample):
+            raise BadField(f"{self.name}.fit takes several samples, met one; put it in a list")
+        first = next(iter(samples), None)
+        count = len(samples) if isinstance(samples, Sequence) else None
+        if first is None or (count is not None and count < self.least):
+            raise TooFewSamples(f"{self.name} needs {self.least} sample(s) or more to fit, met {count or 0}")
+        self._check_modality(first)
+        self._learn(samples, truths, progress or _silent, workdir)
+        return self
+
+    def predict(self, samples: Iterable[Sample]) -> Iterator[Result]:
+        """Judge samples one after another; checks now, streams later.
+
+        raises  NotFitted at once; WrongModality when such a sample comes by
+        """
+        if not self.fitted:
+            raise NotFitted(f"{self.name} has not been fitted; call fit(samples) first, or load a model")
+        if isinstance(samples, Sample):
+            raise BadField(f"{self.name}.predict takes several samples, met one; put it in a list")
+        return self._stream(samples)
+
+    def _stream(self, samples: Iterable[Sample]) -> Iterator[Result]:
+        for sample in samples:
+            self._check_modality(sample)
+            started = time.perf_counter()
+            result = self._judge(sample)
+            yield dataclasses.replace(result, seconds=time.perf_counter() - started)
+
+    def _check_modality(self, sample: Sample) -> None:
+        if not sample.sees & self.sees:
+            raise WrongModality(
+                f"{self.name} reads {' or '.join(sorted(self.sees))}, sample {sample.id!r} has only "
+                f"{', '.join(sorted(sample.sees))}; see `amiss methods` for one that reads it"
+            )
+
+    @property
+    @abstractmethod
+    def fitted(self) -> bool:
+        """Whether fit or restore has been done."""
+
+    @abstractmethod
+    def _learn(
+        self, samples: Iterable[Sample], truths: Sequence[Truth] | None, progress: Progress, workdir: Path | None
+    ) -> None: ...
+
+    @abstractmethod
+    def _judge(self, sample: Sample) -> Result: ...
+
+    @abstractmethod
+    def _state(self) -> State: ...
+
+    @abstractmethod
+    def _restore(self, state: State) -> None: ...
+
+    def state(self) -> State:
+        """Everything learned, in the parts a model file is made of."""
+        if not self.fitted:
+            raise NotFitted(f"{self.name} has not been fitted; there is nothing to save")
+        return self._state()
+
+    def restore(self, state: State) -> Self:
+        """Take over what another detector with the same fields has learned."""
+        self._restore(state)
+        return self
+
+    def fields(self) -> dict[str, Any]:
+        """The hyper-parameters as JSON values."""
+        return {
+            field.name: list(value) if isinstance(value := getattr(self, field.name), tuple) else value
+            for field in dataclasses.fields(self)
+        }
+
+    def unfitted(self) -> Self:
+        """A new detector with the same fields and nothing learned."""
+        return type(self)(**{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
+
+    def rng(self) -> np.random.Generator:
+        """A generator that starts at the seed."""
+        return np.random.default_rng(self.seed)
+
+
+def build(kind: type[Detector], settings: Mapping[str, Any], *, preset: str | None = None) -> Detector:
+    """A detector from named settings; the preset comes first, the settings override it.
+
+    raises  BadField for a name that is not a field, a preset that does not exist, or an impossible value
+    """
+    if preset is not None and preset not in kind.presets:
+        raise fields.unknown(preset, kind.presets, f"presets of {kind.name}")
+    known = [field.name for field in dataclasses.fields(kind)]
+    for name in settings:
+        if name not in known:
+            raise fields.unknown(name, known, kind.name)
+    return kind(**{**(kind.presets[preset] if preset else {}), **settings})
+
+
+def _silent(stage: str, done: int, total: int | None) -> None:
+    """Progress that nobody watches."""

@@ -1,0 +1,133 @@
+"""Hyper-parameters as dataclass fields: checked against their types, parsed from text, shown to users.
+
+Understood are int, float, bool, str, Literal[...], X | None, and tuple[X, ...] (commas in text).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import types
+import typing
+from collections.abc import Iterable
+from typing import Any
+
+from amiss.errors import BadField
+
+_UNITS = {"": 1, "B": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}
+
+
+@dataclasses.dataclass(frozen=True)
+class FieldInfo:
+    """One hyper-parameter as a user sees it."""
+
+    name: str
+    type: str
+    default: Any
+    help: str
+
+
+def option(default: Any, text: str) -> Any:
+    """A dataclass field with a default and one line of help."""
+    return dataclasses.field(default=default, metadata={"help": text})
+
+
+def describe(kind: type) -> list[FieldInfo]:
+    """All hyper-parameters of a dataclass, in the order they are declared."""
+    hints = typing.get_type_hints(kind)
+    return [
+        FieldInfo(f.name, _type_name(hints[f.name]), f.default, f.metadata.get("help", "")) for f in dataclasses.fields(kind)
+    ]
+
+
+def check(instance: Any) -> None:
+    """Raise BadField where a field's value does not have its declared type; lists become tuples, ints floats."""
+    hints = typing.get_type_hints(type(instance))
+    for field in dataclasses.fields(instance):
+        value = getattr(instance, field.name)
+        try:
+            object.__setattr__(instance, field.name, _coerced(value, hints[field.name]))
+        except (TypeError, ValueError):
+            raise BadField(
+                f"{type(instance).__name__}.{field.name} = {value!r}: wanted {_type_name(hints[field.name])}"
+            ) from None
+
+
+def parse(kind: type, name: str, text: str) -> Any:
+    """The value of one field from its text form, as the command line gives it."""
+    hints = typing.get_type_hints(kind)
+    key = name.replace("-", "_")
+    names = [field.name for field in dataclasses.fields(kind)]
+    if key not in names:
+        raise unknown(name, names, kind.__name__)
+    try:
+        return _parsed(text, hints[key])
+    except (TypeError, ValueError):
+        raise BadField(f"--{name} {text!r}: wanted {_type_name(hints[key])}") from None
+
+
+def unknown(name: str, known: Iterable[str], where: str) -> BadField:
+    """The error for a name that is not there, with the nearest one that is."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(names)}"
+    return BadField(f"{where} has no {name!r}; {hint}")
+
+
+def byte_count(text: str) -> int:
+    """Bytes in a text such as "1GB", "512 MB" or "1000000"."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B?)\s*", text.upper())
+    unit = None if match is None else _UNITS.get(match[2] if match[2] in _UNITS else match[2] + "B")
+    if match is None or unit is None or float(match[1]) <= 0:
+        raise BadField(f"memory {text!r}: wanted a size such as 512MB or 1GB")
+    return int(float(match[1]) * unit)
+
+
+def _coerced(value: Any, hint: Any) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return None if value is None and type(None) in arguments else _coerced(value, _not_none(arguments))
+    if origin is typing.Literal:
+        if value not in arguments or isinstance(value, bool) != any(isinstance(a, bool) for a in arguments):
+            raise ValueError
+        return value
+    if origin is tuple:
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            raise TypeError
+        return tuple(_coerced(item, arguments[0]) for item in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise TypeError
+    if hint is float and value != value:
+        raise ValueError
+    return value
+
+
+def _parsed(text: str, hint: Any) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return None if text.lower() == "none" else _parsed(text, _not_none(arguments))
+    if origin is tuple:
+        return tuple(_parsed(part.strip(), arguments[0]) for part in text.split(",") if part.strip())
+    if origin is typing.Literal:
+        return _coerced(text, hint)
+    if hint is bool:
+        return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.get(text.lower(), text)
+    return _coerced(hint(text), hint)
+
+
+def _not_none(arguments: tuple[Any, ...]) -> Any:
+    return next(argument for argument in arguments if argument is not type(None))
+
+
+def _type_name(hint: Any) -> str:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join("none" if argument is type(None) else _type_name(argument) for argument in arguments)
+    if origin is typing.Literal:
+        return " | ".join(str(argument) for argument in arguments)
+    if origin is tuple:
+        return f"{_type_name(arguments[0])}, ..."
+    return str(hint.__name__)

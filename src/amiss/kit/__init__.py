@@ -1,0 +1,1 @@
+"""What two or more methods share: extraction, patches, banks, coresets, score rules."""

@@ -1,0 +1,54 @@
+"""From patch scores to one score for the picture.
+
+`max`      the largest patch score (the published code of PatchCore)
+`top`      mean of the largest share of patch scores: steadier than the maximum, ours
+`paper`    PatchCore, equations 6 and 7: the largest score, weighted down where its nearest bank vector lies among
+           many others; the anchor itself is one of its own neighbours, as in anomalib
+`rvorias`  the same without the anchor in the sum and with distances divided by sqrt(C), as in ind_knn_ad
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from amiss.kit.memory import MemoryBank
+
+Array = npt.NDArray[Any]
+ScoreRule = Literal["max", "top", "paper", "rvorias"]
+RULES: tuple[str, ...] = get_args(ScoreRule)
+
+
+def top_mean(scores: Array, share: float) -> float:
+    """Mean of the largest share of the values, at least one of them.
+
+    scores  any shape     share  0 < share <= 1
+    """
+    flat = scores.ravel()
+    count = max(1, round(share * flat.size))
+    return float(np.partition(flat, flat.size - count)[flat.size - count :].mean(dtype=np.float64))
+
+
+def reweighted(patch: Array, distance: float, anchor: int, bank: MemoryBank, *, neighbours: int, rule: str) -> float:
+    """The largest patch score times 1 - softmax of its anchor among the anchor's neighbours.
+
+    patch   (C,) the most anomalous patch     distance  to its nearest bank vector     anchor  index of that vector
+    neighbours  b, cut to the bank's size     rule  "paper" or "rvorias"
+    source  Roth et al. 2022, equation 7; the sum is done as log-sum-exp, for exp(distance) overflows
+    """
+    _, around = bank.nearest(bank.vectors[anchor][None], min(neighbours, len(bank)))
+    members = around[0]
+    scale = 1.0
+    if rule == "rvorias":
+        members, scale = members[members != anchor], float(np.sqrt(len(patch)))
+    elif anchor not in members:
+        members = np.append(members[:-1], anchor)  # an exact twin of the anchor took its place
+    if not len(members):
+        return distance  # a bank of one vector: nothing to weigh against
+    difference = bank.vectors[members] - patch
+    logits = np.sqrt(np.einsum("ij,ij->i", difference, difference, dtype=np.float64)) / scale
+    peak = logits.max()
+    log_sum = peak + np.log(np.exp(logits - peak).sum())
+    return float(-np.expm1(distance / scale - log_sum) * distance)

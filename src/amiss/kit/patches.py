@@ -1,0 +1,91 @@
+"""Feature grids to patch vectors: neighbourhood pooling, and several layers on one grid.
+
+Source: Roth et al., PatchCore (2022), section 3.1; every routine here is separable, so each axis is one small matrix.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+BORDERS = {"zero": "constant", "replicate": "edge", "reflect": "symmetric"}
+
+
+def pool(grid: Array, size: int, *, border: str) -> Array:
+    """Mean of each cell's size x size neighbourhood.
+
+    grid  (h, w, C)     size  odd, cells     border  "zero" (padding counts as features), "replicate" or "reflect"
+    return  (h, w, C)
+    """
+    if size == 1:
+        return grid
+    reach = size // 2
+    if border == "reflect" and reach > min(grid.shape[:2]):
+        border = "replicate"  # a grid smaller than the neighbourhood has nothing to mirror
+    padded = np.pad(grid, ((reach, reach), (reach, reach), (0, 0)), mode=BORDERS[border])  # type: ignore[call-overload]
+    height, width = grid.shape[:2]
+    rows = sum((padded[i : i + height] for i in range(1, size)), start=padded[:height])
+    total = sum((rows[:, j : j + width] for j in range(1, size)), start=rows[:, :width])
+    return np.asarray(total / np.float32(size * size), grid.dtype)
+
+
+def unfold(grid: Array, size: int, *, border: str) -> Array:
+    """Each cell's whole neighbourhood, channel by channel.
+
+    grid  (h, w, C)     return  (h, w, C * size * size), channel-major as torch's unfold
+    """
+    reach = size // 2
+    padded = np.pad(grid, ((reach, reach), (reach, reach), (0, 0)), mode=BORDERS[border])  # type: ignore[call-overload]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(0, 1))  # (h, w, C, size, size)
+    return windows.reshape(*grid.shape[:2], -1)
+
+
+def squeeze(vectors: Array, channels: int) -> Array:
+    """Adaptive mean over the last axis: C values to `channels` values, overlapping bins as torch's adaptive pooling.
+
+    vectors  (..., C)     return  (..., channels)
+    """
+    return np.asarray(vectors @ _area(vectors.shape[-1], channels).T, np.float32)
+
+
+def regrid(grid: Array, shape: tuple[int, int]) -> Array:
+    """A feature grid brought to another number of cells: bilinear where it grows, area mean where it shrinks.
+
+    grid  (h, w, C)     shape  (h', w')     return  (h', w', C) float32
+    """
+    if grid.shape[:2] == shape:
+        return grid
+    rows = np.tensordot(_resample(grid.shape[0], shape[0]), grid, axes=(1, 0))  # (h', w, C)
+    columns = _resample(grid.shape[1], shape[1])
+    return np.ascontiguousarray(np.matmul(columns, rows), dtype=np.float32)  # (h', w', C)
+
+
+def _resample(source: int, target: int) -> Array:
+    return _area(source, target) if target < source else _bilinear(source, target)
+
+
+@lru_cache(maxsize=256)
+def _bilinear(source: int, target: int) -> Array:
+    """(target, source) weights of linear interpolation between cell centres; edges replicate."""
+    centres = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
+    low = np.minimum(centres.astype(int), max(source - 2, 0))
+    share = centres - low
+    weights = np.zeros((target, source), np.float32)
+    weights[np.arange(target), low] = 1 - share
+    weights[np.arange(target), np.minimum(low + 1, source - 1)] += share
+    return weights
+
+
+@lru_cache(maxsize=256)
+def _area(source: int, target: int) -> Array:
+    """(target, source) weights of the mean over each target bin; bins are rounded outwards to whole cells."""
+    weights = np.zeros((target, source), np.float32)
+    for i in range(target):
+        start, stop = i * source // target, -(-(i + 1) * source // target)
+        weights[i, start:stop] = 1 / (stop - start)
+    return weights

@@ -1,0 +1,277 @@
+"""PatchCore: the distance of every patch to its nearest patch among good parts.
+
+Roth, Pemula, Zepeda, Schölkopf, Brox, Gehler: Towards Total Recall in Industrial Anomaly Detection, CVPR 2022,
+https://arxiv.org/abs/2106.08265.
+
+What we follow: locally aware patch features (section 3.1), a bank reduced by greedy k-centre selection on random
+projections (3.2, algorithm 1), nearest-neighbour patch scores and their re-weighting (3.3, equations 6 and 7), a blurred map.
+Where we differ, each by a field: the picture keeps its proportions and is not cropped (`aspect`), every layer is scaled by
+its mean length so that none drowns the others (`scale`), the borders of the neighbourhood mean are mirrored (`border`), the
+picture's score is the mean of the top share of patches (`score`), the bank has a size rather than a share (`bank`).
+`amiss methods patchcore` lists the fields; the preset `paper` sets them as the paper has them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from amiss.detector import Detector, Progress, State
+from amiss.errors import BadField, BadModelFile
+from amiss.fields import byte_count, option
+from amiss.kit.candidates import Candidates
+from amiss.kit.coreset import greedy_k_centre, project
+from amiss.kit.extract import Aspect, Features, ImageExtractor
+from amiss.kit.maps import ScoreRule, reweighted, top_mean
+from amiss.kit.memory import MemoryBank
+from amiss.kit.patches import pool, regrid, squeeze, unfold
+from amiss.spread import GridSpread
+from amiss.types import Result, Sample, Truth
+
+Array = npt.NDArray[Any]
+log = logging.getLogger(__name__)
+
+_PATCHIFY_CHANNELS = 1024  # the paper code's width of one layer and of all layers joined
+
+
+@dataclass(kw_only=True)
+class PatchCore(Detector):
+    """Nearest-neighbour patches over a coreset of good ones."""
+
+    name: ClassVar[str] = "patchcore"
+    paper: ClassVar[str] = "Roth et al., CVPR 2022, https://arxiv.org/abs/2106.08265"
+    sees: ClassVar[frozenset[str]] = frozenset({"image"})
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "fast": {"size": 256, "layers": (8, 16), "bank": 2867},
+        "paper": {
+            "size": 224, "aspect": "square", "layers": (8, 16), "embedding": "patchify", "scale": "none",
+            "border": "zero", "coreset": 0.1, "bank": None, "projection": 128, "score": "paper",
+        },
+    }  # fmt: skip
+    quick: ClassVar[dict[str, Any]] = {"size": 96, "bank": 200}
+
+    backbone: str = option("efficientnet_lite0", "embedded backbone, or the path of an ONNX file that describes itself")
+    layers: tuple[int, ...] = option((4, 8, 16), "strides of the feature layers to join")
+    grid: int | None = option(8, "stride of the patch grid; none for the finest layer's")
+    size: int = option(320, "the network sees size x size pixels of area")
+    aspect: Aspect = option("keep", "keep the picture's proportions, or force a square")
+    embedding: Literal["avgpool", "patchify"] = option("avgpool", "neighbourhood mean, or the paper code's adaptive pool")
+    pooling: int = option(3, "side of the neighbourhood a patch looks at, odd")
+    border: Literal["reflect", "replicate", "zero"] = option("reflect", "what lies beyond the edge of a feature grid")
+    scale: Literal["mean", "unit", "none"] = option("mean", "divide each layer by its mean length, by its own, or not")
+    coreset: float = option(1.0, "share of the patches kept in the bank")
+    bank: int | None = option(10_000, "most patches kept in the bank; none for no limit")
+    start: Literal["random", "first"] = option("random", "where the coreset selection starts")
+    projection: int | None = option(64, "dimensions for the coreset selection only; none for all")
+    neighbours: int = option(1, "nearest bank patches averaged into a patch score")
+    distance: Literal["euclidean", "squared"] = option("euclidean", "distance that a patch score is made of")
+    score: ScoreRule = option("top", "rule that turns patch scores into the picture's score")
+    top: float = option(0.01, "share of patches averaged by the score rule `top`")
+    reweight: int = option(9, "bank neighbours in the score rules `paper` and `rvorias`")
+    blur: float = option(4.0, "sigma of the map's blur, in pixels the network sees")
+    memory: str = option("1GB", "budget for the candidate patches held while fitting")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_fields()
+        self.bank_: MemoryBank | None = None
+        self.samples_: list[str] = []
+        self.grids_: Array = np.empty((0, 4), np.int32)
+        self.scale_: Array = np.ones(0, np.float32)
+        self._extract: ImageExtractor | None = None
+
+    def _check_fields(self) -> None:
+        byte_count(self.memory)
+        rules: tuple[tuple[bool, str], ...] = (
+            (bool(self.layers) and len(set(self.layers)) == len(self.layers), "layers: one stride or more, none twice"),
+            (self.grid is None or self.grid >= 1, "grid: 1 or more, or none"),
+            (32 <= self.size <= 4096, "size: 32 to 4096"),
+            (self.pooling >= 1 and self.pooling % 2 == 1, "pooling: odd and 1 or more"),
+            (0 < self.coreset <= 1, "coreset: above 0, up to 1"),
+            (self.bank is None or self.bank >= 1, "bank: 1 or more, or none"),
+            (self.projection is None or self.projection >= 1, "projection: 1 or more, or none"),
+            (self.neighbours >= 1, "neighbours: 1 or more"),
+            (0 < self.top <= 1, "top: above 0, up to 1"),
+            (self.reweight >= 1, "reweight: 1 or more"),
+            (self.blur >= 0, "blur: 0 or more"),
+        )
+        for holds, rule in rules:
+            if not holds:
+                name, _, wanted = rule.partition(":")
+                raise BadField(f"PatchCore.{name} = {getattr(self, name)!r}: wanted{wanted}")
+
+    @property
+    def fitted(self) -> bool:
+        return self.bank_ is not None
+
+    # -- fit -----------------------------------------------------------------------------------------------------------
+
+    def _learn(
+        self, samples: Iterable[Sample], truths: Sequence[Truth] | None, progress: Progress, workdir: Path | None
+    ) -> None:
+        rng = self.rng()
+        self._extract = self._extract or self._extractor(None)
+        candidates = self._gather(samples, rng, progress, workdir)
+        vectors = candidates.vectors()
+        vectors *= np.repeat(self.scale_, self._channels)
+        count = min(self.bank or len(vectors), max(1, round(self.coreset * len(vectors))))
+        reduced = project(vectors, self.projection, rng)
+        start = int(rng.integers(len(vectors))) if self.start == "random" else 0
+        picks, radius = greedy_k_centre(
+            reduced, count, start=start, progress=lambda done, total: progress("choosing the bank", done, total)
+        )
+        log.info("bank: %d of %d patches, covering radius %.4g", len(picks), len(vectors), radius)
+        self.bank_ = MemoryBank(vectors[picks], candidates.rows()[picks])
+
+    def _gather(
+        self, samples: Iterable[Sample], rng: np.random.Generator, progress: Progress, workdir: Path | None
+    ) -> Candidates:
+        """Patches of all samples under the memory budget; learns the layers' scales on the way."""
+        assert self._extract is not None
+        total = len(samples) if isinstance(samples, Sequence) else None
+        candidates: Candidates | None = None
+        lengths: Array = np.zeros(1)
+        ids, grids = [], []
+        for index, sample in enumerate(samples):
+            self._check_modality(sample)
+            features = self._extract(sample, cache=workdir)
+            layers, (height, width) = self._embed(features)
+            lengths = lengths + np.array([np.linalg.norm(layer, axis=1).sum() for layer in layers])
+            vectors = np.concatenate(layers, axis=1)
+            if candidates is None:
+                self._channels = [layer.shape[1] for layer in layers]
+                candidates = Candidates(self._capacity(vectors.shape[1]), rng)
+            rows = np.zeros((len(vectors), 3), np.int32)
+            rows[:, 0], rows[:, 1] = index, np.arange(len(vectors))
+            candidates.add(vectors, rows)
+            ids.append(sample.id)
+            grids.append((height, width, *features.shape))
+            progress("reading good parts", index + 1, total)
+        assert candidates is not None
+        if candidates.sampled:
+            log.warning(
+                "memory = %s holds %d of %d patches; the bank is chosen from a uniform sample of them",
+                self.memory, len(candidates.rows()), candidates.seen,
+            )  # fmt: skip
+        self.samples_, self.grids_ = ids, np.array(grids, np.int32)
+        self.scale_ = self._scales(lengths / candidates.seen)
+        return candidates
+
+    def _capacity(self, channels: int) -> int:
+        """How many candidates the budget holds: the vector, its projection twice (moved to the start), and bookkeeping."""
+        reduced = min(channels, self.projection or channels)
+        return byte_count(self.memory) // (4 * (channels + 2 * reduced) + 40)
+
+    def _scales(self, mean_lengths: Array) -> Array:
+        if self.scale != "mean":
+            return np.ones(len(mean_lengths), np.float32)
+        return np.asarray(1 / np.maximum(mean_lengths, 1e-12), np.float32)
+
+    # -- patches -------------------------------------------------------------------------------------------------------
+
+    def _extractor(self, graph: bytes | None) -> ImageExtractor:
+        return ImageExtractor(self.backbone, self.layers, self.size, self.aspect, graph=graph)
+
+    def _embed(self, features: Features) -> tuple[list[Array], tuple[int, int]]:
+        """Locally aware patch features of every layer on one grid (section 3.1), not yet scaled across layers.
+
+        return  one (P, C_l) array a layer (one in all for `patchify`); the grid's (rows, columns)
+        """
+        shape = self._grid_shape(features)
+        layers = [self._layer(features.grid(index), shape) for index in range(len(self.layers))]
+        if self.embedding == "patchify":
+            layers = [squeeze(np.concatenate(layers, axis=1), _PATCHIFY_CHANNELS)]
+        if self.scale == "unit":
+            layers = [layer / np.maximum(np.linalg.norm(layer, axis=1, keepdims=True), 1e-12) for layer in layers]
+        return layers, shape
+
+    def _layer(self, grid: Array, shape: tuple[int, int]) -> Array:
+        if self.embedding == "patchify":
+            grid = squeeze(unfold(grid, self.pooling, border=self.border), _PATCHIFY_CHANNELS)
+        else:
+            grid = pool(grid, self.pooling, border=self.border)
+        return regrid(grid, shape).reshape(shape[0] * shape[1], -1)
+
+    def _grid_shape(self, features: Features) -> tuple[int, int]:
+        if self.grid is None:
+            return max(features.grids)
+        height, width = features.size
+        return max(1, -(-height // self.grid)), max(1, -(-width // self.grid))
+
+    # -- predict -------------------------------------------------------------------------------------------------------
+
+    def _judge(self, sample: Sample) -> Result:
+        assert self.bank_ is not None
+        self._extract = self._extract or self._extractor(None)
+        features = self._extract(sample)
+        layers, shape = self._embed(features)
+        patches = np.concatenate([layer * scale for layer, scale in zip(layers, self.scale_, strict=True)], axis=1)
+        distances, nearest = self.bank_.nearest(patches, min(self.neighbours, len(self.bank_)))  # (P, k)
+        if self.distance == "squared":
+            distances = distances**2
+        scores = distances.mean(axis=1)
+        worst = int(scores.argmax())
+        return Result(
+            id=sample.id,
+            score=self._score(scores, patches[worst], worst, int(nearest[worst, 0])),
+            map=scores.reshape(shape),
+            spread=GridSpread(shape=features.shape, size=features.size, sigma=self.blur),
+            evidence={"patch": _cell(worst, (*shape, *features.shape)), "nearest": self._nearest(distances, nearest, worst)},
+        )
+
+    def _score(self, scores: Array, patch: Array, worst: int, anchor: int) -> float:
+        if self.score == "max":
+            return float(scores[worst])
+        if self.score == "top":
+            return top_mean(scores, self.top)
+        assert self.bank_ is not None
+        return reweighted(patch, float(scores[worst]), anchor, self.bank_, neighbours=self.reweight, rule=self.score)
+
+    def _nearest(self, distances: Array, nearest: Array, worst: int) -> list[dict[str, Any]]:
+        """The good patches closest to the worst one: sample, place as a box in it, distance."""
+        assert self.bank_ is not None
+        return [
+            {
+                "sample": self.samples_[self.bank_.rows[row, 0]],
+                "box": _cell(int(self.bank_.rows[row, 1]), self.grids_[self.bank_.rows[row, 0]]),
+                "distance": float(distance),
+            }
+            for row, distance in zip(nearest[worst], distances[worst], strict=True)
+        ]
+
+    # -- model file ----------------------------------------------------------------------------------------------------
+
+    def _state(self) -> State:
+        assert self.bank_ is not None and self._extract is not None
+        arrays = {
+            "bank": self.bank_.vectors, "rows": self.bank_.rows, "grids": self.grids_, "scale": self.scale_,
+        }  # fmt: skip
+        return State(arrays=arrays, facts={"samples": self.samples_}, graphs={"backbone": self._extract.graph})
+
+    def _restore(self, state: State) -> None:
+        try:
+            self.bank_ = MemoryBank(state.arrays["bank"], state.arrays["rows"])
+            self.grids_, self.scale_ = state.arrays["grids"], state.arrays["scale"]
+            self.samples_ = list(state.facts["samples"])
+        except KeyError as error:
+            raise BadModelFile(f"the model file lacks {error}; fit it again") from error
+        self._extract = self._extractor(state.graphs.get("backbone"))
+
+
+def _cell(place: int, frame: Sequence[int] | Array) -> tuple[int, int, int, int]:
+    """The box (top, left, bottom, right) in pixels of one grid cell.
+
+    place  flat index     frame  grid rows, grid columns, picture height, picture width
+    """
+    rows, columns, height, width = (int(value) for value in frame)
+    row, column = divmod(place, columns)
+    return (
+        row * height // rows, column * width // columns,
+        -(-(row + 1) * height // rows), -(-(column + 1) * width // columns),
+    )  # fmt: skip
