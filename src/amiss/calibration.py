@@ -105,7 +105,7 @@ class Calibration:
     def _ng_threshold(self, reached: bool) -> float | None:
         if reached:
             return self._at_rate(self.budget)
-        return max(self.scores[-1], self._tail()) if self.extrapolated else None
+        return self._tail() if self.extrapolated else None
 
     def _review_threshold(self, reached: bool) -> float | None:
         if not self.scores:
@@ -119,12 +119,18 @@ class Calibration:
         return self.scores[n - 1 - above]
 
     def _tail(self) -> float:
-        """Score that a share `budget` of good parts would exceed if the upper quarter has an exponential tail."""
+        """Score that a share `budget` of good parts would exceed if the upper quarter has an exponential tail.
+
+        Two readings of that tail, and the higher one counts: from the start of the quarter, and from the largest score, which
+        stands for the rate 1 / (n + 1); so one outlying good part cannot pull the NG threshold down to itself.
+        """
         n = len(self.scores)
         count = max(4, n // 4)
         start = self.scores[n - 1 - count]
         mean_excess = sum(score - start for score in self.scores[n - count :]) / count
-        return start + mean_excess * math.log(count / (n * self.budget))
+        from_start = start + mean_excess * math.log(count / (n * self.budget))
+        from_largest = self.scores[-1] + mean_excess * math.log(self.bound / self.budget)
+        return max(from_start, from_largest)
 
 
 def needed(budget: float) -> int:

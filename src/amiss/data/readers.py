@@ -1,13 +1,13 @@
 """The only place that knows file formats: a path becomes a Sample, a mask file becomes a mask.
 
 Pictures: PNG, JPEG, TIFF, BMP, WebP; 8 or 16 bits, float TIFF in 0..1; grey, colour, palette, with or without alpha (shown
-over black); turned upright as their EXIF orientation says.
+over black); turned upright as their EXIF orientation says. Colour profiles and animations are not followed.
 """
 
 from __future__ import annotations
 
 import os
-from io import BytesIO
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from amiss.data.headers import Damaged, Header, read_header
+from amiss.data.tiff import over_black, read_tiff, upright
 from amiss.errors import BadSample, UnreadableFile
 from amiss.types import Sample
 
 Array = npt.NDArray[Any]
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".dib", ".webp"})
-MAX_PIXELS = 200_000_000
 MAX_BYTES = 2**31
 
 
@@ -36,31 +36,35 @@ def read_sample(path: str | os.PathLike[str], *, id: str | None = None, part: st
     raises  UnreadableFile naming the file and the reason
     """
     name = os.fspath(path)
+    image = read_image(path)
     try:
-        return Sample(id=id or name, part=part, image=read_image(path))
+        return Sample(id=name if id is None else id, part=part, image=image)
     except BadSample as error:
         raise UnreadableFile(f"{printable(name)}: {error}") from error
 
 
 def read_image(path: str | os.PathLike[str]) -> Array:
-    """A picture file as (H, W, 3) RGB, uint8, uint16 or float32, upright.
+    """A picture file as (H, W, 3) RGB, uint8, uint16 or float32 in 0..1, upright.
 
     raises  UnreadableFile when it is missing, empty, truncated, corrupt, too large or of an unknown format
     """
-    content, header = _open(path)
+    image, _ = _read(path)
     try:
-        image = _decode_tiff(content) if header.format == "tiff" else _decode(content)
+        return np.ascontiguousarray(_colour(image))
     except Damaged as error:
-        raise UnreadableFile(f"{printable(path)}: {error}; replace or remove it") from error
-    return np.ascontiguousarray(_colour(image, path))
+        raise _unreadable(path, error) from error
 
 
 def read_mask(path: str | os.PathLike[str]) -> Array:
-    """A mask file as (H, W) bool: True where any channel is not zero.
+    """A mask file as (H, W) bool: True where any channel is not zero; in lossy formats, where one is above half.
 
     raises  UnreadableFile as read_image does
     """
-    return np.asarray(read_image(path).any(axis=2))
+    image, header = _read(path)
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        raise _unreadable(path, Damaged("the mask holds NaN or infinity", "save it as 0 and 255"))
+    marked = image > 127 if header.lossy else image != 0
+    return np.asarray(marked.any(axis=2) if image.ndim == 3 else marked)
 
 
 def printable(path: str | os.PathLike[str]) -> str:
@@ -68,119 +72,71 @@ def printable(path: str | os.PathLike[str]) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _open(path: str | os.PathLike[str]) -> tuple[bytes, Header]:
-    """The file's bytes and its header, refused before decoding where it is too large or not whole."""
+def _read(path: str | os.PathLike[str]) -> tuple[Array, Header]:
+    """The picture as (H, W) or (H, W, 1 or 3) in its own type, upright; and what its header says."""
     try:
-        size = os.stat(path).st_size
-        if size > MAX_BYTES:
-            raise UnreadableFile(f"{printable(path)}: {size / 2**30:.1f} GB; the largest file read is 2 GB")
-        content = Path(path).read_bytes()
+        content = _content(path)
         header = read_header(content)
-        if header.format == "tiff":
-            header = _tiff_header(content)
-    except OSError as error:
-        raise UnreadableFile(f"{printable(path)}: {error.strerror or error}") from error
+        image = read_tiff(content) if header.format == "tiff" else _decoded(content, header)
     except Damaged as error:
-        raise UnreadableFile(f"{printable(path)}: {error}; replace or remove it") from error
-    if header.width * header.height > MAX_PIXELS:
-        raise UnreadableFile(
-            f"{printable(path)}: its header asks for {header.width} x {header.height} pixels, more than the "
-            f"{MAX_PIXELS // 10**6} million that are read; reduce the picture"
-        )
-    if header.width < 1 or header.height < 1:
-        raise UnreadableFile(f"{printable(path)}: its header says {header.width} x {header.height} pixels; replace it")
-    return content, header
+        raise _unreadable(path, error) from error
+    return image, header
 
 
-def _decode(content: bytes) -> Array:
-    """OpenCV's decoder, EXIF orientation applied; channels in RGB order, alpha laid over black."""
+def _unreadable(path: str | os.PathLike[str], error: Damaged) -> UnreadableFile:
+    return UnreadableFile(f"{printable(path)}: {error}; {error.remedy}")
+
+
+def _content(path: str | os.PathLike[str]) -> bytes:
+    try:
+        facts = os.stat(path)
+        if not stat.S_ISREG(facts.st_mode):
+            kind = "a folder" if stat.S_ISDIR(facts.st_mode) else "no ordinary file"
+            raise Damaged(f"it is {kind}", "give the path of a picture")
+        if facts.st_size > MAX_BYTES:
+            raise Damaged(f"{facts.st_size / 2**30:.1f} GB; the largest file read is 2 GB", "reduce or crop the picture")
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        raise Damaged(getattr(error, "strerror", None) or str(error), "give a file that is there and can be opened") from error
+
+
+def _decoded(content: bytes, header: Header) -> Array:
+    """OpenCV's decoder; channels in RGB order, alpha laid over black, turned upright here since OpenCV's versions differ."""
     import cv2
 
-    flags = cv2.IMREAD_UNCHANGED if _has_alpha(content) else cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+    flags = cv2.IMREAD_UNCHANGED if header.alpha else cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
         raise Damaged(f"it cannot be decoded ({error.err})") from error
     if image is None:
         raise Damaged("it cannot be decoded")
-    if image.ndim == 3 and image.shape[2] == 4:
-        image = _over_black(image)
-    return image[..., ::-1] if image.ndim == 3 else image
+    if image.ndim == 3:
+        alpha = image[..., 3:]
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.shape[2] == 3 else cv2.COLOR_BGRA2RGB)
+        image = over_black(image, alpha) if alpha.shape[2] else image
+    return upright(np.asarray(image), header.orientation)
 
 
-def _has_alpha(content: bytes) -> bool:
-    """PNG colour types 4 and 6, palettes with a tRNS chunk, and WebP that says so."""
-    if content[:4] == b"\x89PNG":
-        return content[25] in (4, 6) or b"tRNS" in content[: content.find(b"IDAT")]
-    if content[:4] == b"RIFF":
-        return content[12:16] == b"VP8L" or (content[12:16] == b"VP8X" and bool(content[20] & 0x10))
-    return False
-
-
-def _over_black(image: Array) -> Array:
-    alpha = image[..., 3:].astype(np.float32) / np.iinfo(image.dtype).max
-    return np.asarray(np.rint(image[..., :3] * alpha), image.dtype)
-
-
-def _tiff_header(content: bytes) -> Header:
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(BytesIO(content)) as file:
-            page = file.pages[0]
-            return Header("tiff", int(page.imagewidth), int(page.imagelength))
-    except Exception as error:  # tifffile raises whatever its parsing meets
-        raise Damaged(f"it cannot be read as TIFF ({error})") from error
-
-
-def _decode_tiff(content: bytes) -> Array:
-    """The first page; codecs that tifffile lacks are left to OpenCV."""
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(BytesIO(content)) as file:
-            page = file.pages[0]
-            orientation = page.tags.get(274)
-            turn = int(orientation.value) if orientation is not None else 1
-            image, photometric = page.asarray(), page.photometric.name
-    except Exception as error:  # tifffile raises whatever its parsing meets
-        if "imagecodecs" in str(error):
-            return _decode(content)
-        raise Damaged(f"it cannot be read as TIFF ({error})") from error
-    if photometric == "PALETTE":
-        return _decode(content)
-    if photometric == "MINISWHITE":
-        image = np.iinfo(image.dtype).max - image
-    if image.ndim == 3 and image.shape[0] in (3, 4) and image.shape[2] not in (1, 3, 4):
-        image = np.moveaxis(image, 0, 2)  # planes stored one after another
-    if image.ndim == 3 and image.shape[2] == 4 and image.dtype.kind == "u":
-        image = _over_black(image)
-    return _upright(image, turn)
-
-
-def _upright(image: Array, orientation: int) -> Array:
-    """Undo an EXIF orientation, 1 to 8."""
-    if orientation in (5, 6, 7, 8):
-        image = image.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        image = image[::-1]
-    if orientation in (2, 3, 6, 7):
-        image = image[:, ::-1]
-    return image
-
-
-def _colour(image: Array, path: str | os.PathLike[str]) -> Array:
+def _colour(image: Array) -> Array:
     """Three channels of a depth that a Sample takes."""
-    if image.dtype == np.bool_:
-        image = image.astype(np.uint8) * np.uint8(255)
     if image.dtype.kind == "f":
-        image = image.astype(np.float32)
-    if image.dtype not in (np.uint8, np.uint16, np.float32) or image.ndim not in (2, 3):
-        raise UnreadableFile(
-            f"{printable(path)}: {image.dtype} values in shape {image.shape}; wanted 8- or 16-bit or float pictures"
-        )
+        image = _unit_range(image)
+    if image.dtype not in (np.uint8, np.uint16, np.float32):
+        raise Damaged(f"it holds {image.dtype} values", "save it as 8 or 16 bits without sign, or as float in 0 to 1")
     if image.ndim == 2:
         image = image[..., None]
-    if image.shape[2] not in (1, 3):
-        raise UnreadableFile(f"{printable(path)}: {image.shape[2]} channels; wanted grey, RGB or RGBA")
     return np.broadcast_to(image, (*image.shape[:2], 3)) if image.shape[2] == 1 else image
+
+
+def _unit_range(image: Array) -> Array:
+    """Float pictures as float32, refused outside 0 to 1: their scale is the camera's, and no file says it."""
+    with np.errstate(over="ignore"):
+        image = image.astype(np.float32)
+    low, high = float(image.min()), float(image.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise Damaged("it holds NaN or infinity", "replace or mask those pixels first")
+    if low < 0 or high > 1:
+        remedy = "scale all pictures by the same factor, then save them again"
+        raise Damaged(f"its float values run from {low:g} to {high:g}, wanted 0 to 1", remedy)
+    return image

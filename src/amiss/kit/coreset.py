@@ -1,9 +1,9 @@
 """Greedy k-centre: the few vectors from which no other is far.
 
 Gonzalez (1985): start somewhere, then always take the vector farthest from all taken so far. The plain loop reads every
-vector once per pick. Here a stale distance is an upper bound of the true one (it can only fall as picks are added), so
-only vectors whose bound still reaches the present radius are brought up to date, in one matrix product per group of
-picks; a vector that is covered closer than the final radius is never looked at again. The picks are those of the plain loop.
+vector once per pick. Here a stale distance is an upper bound of the true one (it can only fall as picks are added), so only
+vectors whose bound is among the largest are brought up to date, and each only until it has fallen below the rest; a vector
+that is covered closer than the final radius is hardly looked at again. The picks are those of the plain loop.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import numpy.typing as npt
 from amiss.errors import BadField
 
 Array = npt.NDArray[Any]
+
+_ZERO = float(np.finfo(np.float32).tiny)  # squared distances below this are none
 
 
 def project(vectors: Array, dimensions: int | None, rng: np.random.Generator) -> Array:
@@ -50,8 +52,10 @@ def greedy_k_centre(
 class _Greedy:
     """The state of one selection: picks, and for every vector a bound on its squared distance to them."""
 
-    FRONT = 8192  # how many candidates are kept exactly up to date; they fit in cache
-    GROUP = 256  # most picks before the candidates are chosen anew
+    FRONT = 8192  # how many of the largest bounds are brought up to date before a round of picks
+    GROUP = 256  # picks measured in one product, after which covered vectors drop out
+    BLOCK = 4096  # vectors measured in one product
+    CLOSE = 1e-3  # squared distances below this share of the squared norm have cancelled; they are measured directly
 
     def __init__(self, vectors: Array, start: int) -> None:
         self.points = vectors - vectors[start]  # close to the origin, so that products lose little
@@ -59,68 +63,79 @@ class _Greedy:
         self.bounds = self.norms.copy()  # squared distance to the picks each vector has seen
         self.seen = np.ones(len(vectors), np.int32)  # how many picks that were
         self.picks = [start]
-        self.noise = float(self.norms.max()) * 1e-6
 
     def run(self, count: int, progress: Callable[[int, int], None] | None) -> tuple[Array, float]:
-        while True:
-            front, floor = self._front()
-            finished = self._pick_within(front, floor, count)
+        while len(self.picks) < count:
+            floor = self._floor()
+            self._refresh(floor)
+            picked = self._pick(floor, count)
             if progress is not None:
                 progress(len(self.picks), count)
-            if finished:
-                return np.asarray(self.picks), float(np.sqrt(max(self._radius(), 0.0)))
-
-    def _front(self) -> tuple[Array, float]:
-        """The vectors with the largest true distances, in index order, and a bound that all others stay below."""
-        size = min(self.FRONT, len(self.bounds))
-        target = len(self.bounds) - size
-        while True:
-            floor = float(np.partition(self.bounds, target)[target])
-            front = np.flatnonzero(self.bounds >= floor)
-            stale = front[self.seen[front] < len(self.picks)]
-            if not len(stale):
-                return front, floor
-            self._refresh(stale)
-
-    def _refresh(self, stale: Array) -> None:
-        """Measure these vectors against every pick they have not seen."""
-        stale = stale[np.argsort(self.seen[stale], kind="stable")]
-        done = self.seen[stale]
-        for first in range(int(done[0]), len(self.picks), self.GROUP):
-            group = self.picks[first : first + self.GROUP]
-            late = stale[: np.searchsorted(done, first + len(group))]
-            self._measure(late, group)
-        self.seen[stale] = len(self.picks)
-
-    def _measure(self, who: Array, group: list[int]) -> None:
-        centres = self.points[group]
-        for begin in range(0, len(who), 4096):
-            part = who[begin : begin + 4096]
-            nearest = (self.norms[group] - 2.0 * (self.points[part] @ centres.T)).min(axis=1) + self.norms[part]
-            self.bounds[part] = np.minimum(self.bounds[part], nearest)
-
-    def _pick_within(self, front: Array, floor: float, count: int) -> bool:
-        """Plain greedy on the front while its largest distance is above everything outside; True when done."""
-        points, norms = self.points[front], self.norms[front]
-        distances = self.bounds[front]
-        most = min(count, len(self.picks) + self.GROUP)
-        while True:
-            best = int(distances.argmax())
-            covered = distances[best] <= self.noise
-            if covered or len(self.picks) == most or distances[best] < floor:
+            if not picked and floor == _ZERO:
                 break
+        return np.asarray(self.picks), float(np.sqrt(self._radius()))
+
+    def _floor(self) -> float:
+        """The FRONT-th largest bound, above zero."""
+        rank = max(0, len(self.bounds) - self.FRONT)
+        return max(_ZERO, float(np.partition(self.bounds, rank)[rank]))
+
+    def _refresh(self, floor: float) -> None:
+        """Make every bound that is at least `floor` a true distance, or find that it is below."""
+        stale = np.flatnonzero((self.bounds >= floor) & (self.seen < len(self.picks)))
+        stale = stale[np.argsort(self.seen[stale], kind="stable")]
+        for begin in range(0, len(stale), self.BLOCK):
+            self._catch_up(stale[begin : begin + self.BLOCK], floor)
+
+    def _catch_up(self, who: Array, floor: float) -> None:
+        """Measure these vectors, sorted by `seen`, against the picks they missed, each until it falls below `floor`."""
+        points, norms, bounds = self.points[who], self.norms[who], self.bounds[who]
+        for first in range(int(self.seen[who[0]]), len(self.picks), self.GROUP):
+            group = self.picks[first : first + self.GROUP]
+            np.minimum(bounds, self._nearest(points, norms, group), out=bounds)
+            self.bounds[who], self.seen[who] = bounds, first + len(group)
+            far = bounds >= floor
+            if not far.any():
+                return
+            if far.mean() < 0.75:  # a smaller block is worth its copy
+                who, points, norms, bounds = who[far], points[far], norms[far], bounds[far]
+
+    def _pick(self, floor: float, count: int) -> int:
+        """Plain greedy while the largest distance is at least `floor`, which no vector outside reaches; how many were picked."""
+        front = np.flatnonzero(self.bounds >= floor)  # in index order, so that the first of equals is taken
+        if not len(front):
+            return 0
+        before = len(self.picks)
+        points, norms, distances = self.points[front], self.norms[front], self.bounds[front]
+        while len(self.picks) < count and distances[best := int(distances.argmax())] >= floor:
             self.picks.append(int(front[best]))
-            fresh = norms - 2.0 * (points @ points[best]) + norms[best]
-            fresh[best] = 0.0
-            np.minimum(distances, fresh, out=distances)
-        self.bounds[front] = distances
-        self.seen[front] = len(self.picks)
-        return covered or len(self.picks) == count
+            np.minimum(distances, self._nearest(points, norms, self.picks[-1:]), out=distances)
+        self.bounds[front], self.seen[front] = distances, len(self.picks)
+        return len(self.picks) - before
+
+    def _nearest(self, points: Array, norms: Array, group: list[int]) -> Array:
+        """Squared distance of each point to the nearest of some picks.
+
+        points  (n, D)     norms  (n,) their squared lengths     return  (n,)
+        """
+        centres = self.points[group]
+        products = points @ (-2.0 * centres.T)  # (n, G), and in place from here
+        products += self.norms[group]
+        nearest = np.asarray(products.min(axis=1) + norms)
+        close = np.flatnonzero(nearest < self.CLOSE * norms)
+        if len(close):
+            place, pick = np.nonzero(products[close] < (self.CLOSE - 1) * norms[close, None])
+            difference = points[close[place]] - centres[pick]
+            exact = np.full(len(close), np.inf, nearest.dtype)
+            np.minimum.at(exact, place, np.einsum("ij,ij->i", difference, difference))
+            nearest[close] = exact
+        return nearest
 
     def _radius(self) -> float:
-        """Squared covering radius: the largest true bound. Whoever could hold it is brought up to date first."""
+        """The largest true squared distance to the picks."""
         while True:
-            top = int(self.bounds.argmax())
-            if self.seen[top] == len(self.picks):
-                return float(self.bounds[top])
-            self._refresh(np.flatnonzero((self.bounds >= self.bounds[top] * 0.9) & (self.seen < len(self.picks))))
+            floor = self._floor()
+            self._refresh(floor)
+            largest = float(self.bounds.max())
+            if largest >= floor or floor == _ZERO:
+                return largest

@@ -1,0 +1,41 @@
+"""The command line: `amiss`. The only place that prints.
+
+Exit codes: 0 done; 1 a bug in amiss; 2 something handed over cannot be used (the message says what and how to mend it);
+3 `verify` found different scores, or `data check` found a data set that cannot be fitted; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from amiss.errors import AmissError
+
+
+def main() -> None:
+    """Entry point of the `amiss` command."""
+    from amiss.cli.app import app
+
+    _safe_streams()
+    try:
+        app(standalone_mode=True)
+    except AmissError as error:
+        _fail(str(error), 2)
+    except KeyboardInterrupt:
+        _fail("interrupted; nothing was written", 130)
+    except BrokenPipeError:
+        sys.exit(0)
+    except OSError as error:
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}; check the path, its rights and the free space", 2)
+
+
+def _fail(text: str, code: int) -> None:
+    print(f"error: {text}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _safe_streams() -> None:
+    """File names need not be UTF-8; printing one must not end the run."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")

@@ -1,0 +1,170 @@
+"""The commands and their options; the work is done in the modules beside this one, imported when a command runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Finds what is amiss with a part, after seeing good parts only.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data = typer.Typer(help="Look at a data set before using it.", no_args_is_help=True)
+app.add_typer(data, name="data")
+
+Model = Annotated[Path, typer.Argument(help="A model file that `amiss fit` wrote.")]
+Data = Annotated[Path, typer.Argument(help="A folder of good pictures, a category with train/ and test/, or a CSV.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors and JSON.")]
+Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Report unreadable pictures and go on without them.")]
+Budget = Annotated[float, typer.Option("--budget", help="Accepted share of false alarms.")]
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog="Every field of the method is an option too: --size 256 --layers 8,16 --seed 1 --memory 1GB ...; "
+    "`amiss methods NAME` lists them with their defaults.",
+)
+def fit(
+    context: typer.Context,
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The model file to write.")],
+    method: Annotated[str, typer.Option(help="Which method; `amiss methods` lists them.")] = "patchcore",
+    preset: Annotated[str | None, typer.Option(help="A named set of the method's fields.")] = None,
+    budget: Budget = 0.01,
+    calibration: Annotated[
+        str, typer.Option(help="auto, split (held out, guaranteed), cross (cross-fitted, measured) or none.")
+    ] = "auto",
+    goldens: Annotated[
+        bool, typer.Option("--goldens/--no-goldens", help="Keep two reduced good pictures to verify with.")
+    ] = True,
+    skip_unreadable: Skip = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Learn from good parts and write a model file."""
+    from amiss.cli.console import Console
+    from amiss.cli.fitting import FitRequest, run_fit
+
+    request = FitRequest(data, out, method, preset, budget, calibration, goldens, skip_unreadable, tuple(context.args))
+    run_fit(request, Console(quiet=quiet, as_json=as_json))
+
+
+@app.command()
+def predict(
+    model: Model,
+    paths: Annotated[list[str], typer.Argument(help="Pictures, folders (searched recursively), or globs in quotes.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results.csv, overlays/ and report.html.")],
+    overlays: Annotated[bool, typer.Option("--overlays/--no-overlays", help="Write a heat map over every picture.")] = True,
+    report: Annotated[bool, typer.Option("--report/--no-report", help="Write the HTML report.")] = True,
+    pictures: Annotated[int, typer.Option(min=0, help="How many parts, worst first, have pictures in the report.")] = 200,
+    skip_unreadable: Skip = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Judge new parts: a table, overlays, and a report."""
+    from amiss.cli.console import Console
+    from amiss.cli.judging import run_predict
+    from amiss.viz.inspection import Options
+
+    options = Options(overlays=overlays, report=report, pictures=pictures, skip_unreadable=skip_unreadable)
+    run_predict(model, paths, out, options, Console(quiet=quiet, as_json=as_json))
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    data: Data,
+    limit: Annotated[float, typer.Option(help="Largest false positive rate in AUPRO.")] = 0.3,
+    skip_unreadable: Skip = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Judge a test split and print the figures."""
+    from amiss.cli.console import Console
+    from amiss.cli.judging import run_evaluate
+
+    run_evaluate(model, data, limit, skip_unreadable, Console(quiet=quiet, as_json=as_json))
+
+
+@app.command()
+def calibrate(
+    model: Model,
+    budget: Annotated[
+        float | None, typer.Option("--budget", help="Accepted share of false alarms; default: as it was.")
+    ] = None,
+    good: Annotated[Path | None, typer.Option(help="Good parts the model has not seen, to calibrate on anew.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to write; default: the same file.")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Change the thresholds without fitting again."""
+    from amiss.cli.console import Console
+    from amiss.cli.fitting import run_calibrate
+
+    run_calibrate(model, budget, good, out or model, Console(quiet=quiet, as_json=as_json))
+
+
+@app.command()
+def verify(model: Model, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Replay the golden inputs of a model file; exit code 3 where the scores differ."""
+    from amiss.cli.console import Console
+    from amiss.cli.judging import run_verify
+
+    run_verify(model, Console(quiet=quiet, as_json=as_json))
+
+
+@data.command("check")
+def data_check(data: Data, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Count, read and compare everything in a data set; say what is wrong and what that disables."""
+    from amiss.cli.console import Console
+    from amiss.cli.looking import run_check
+
+    run_check(data, Console(quiet=quiet, as_json=as_json))
+
+
+@app.command()
+def methods(
+    name: Annotated[str | None, typer.Argument(help="One method, to see its fields.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the methods, or one method's fields with their defaults."""
+    from amiss.cli.console import Console
+    from amiss.cli.looking import run_methods
+
+    run_methods(name, Console(quiet=False, as_json=as_json))
+
+
+@app.command()
+def backbones(as_json: Json = False) -> None:
+    """List the backbones that can be used without bringing a file."""
+    from amiss.cli.console import Console
+    from amiss.cli.looking import run_backbones
+
+    run_backbones(Console(quiet=False, as_json=as_json))
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Check this installation: versions, backbone, cache, threads, and one fit and judgement on made pictures."""
+    from amiss.cli.console import Console
+    from amiss.cli.looking import run_doctor
+
+    run_doctor(Console(quiet=False, as_json=as_json))
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Finds what is amiss with a part, after seeing good parts only."""
+    if version:
+        from amiss import __version__
+
+        print(__version__)
+        raise typer.Exit

@@ -1,0 +1,159 @@
+"""`amiss fit` and `amiss calibrate`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import amiss
+from amiss import catalog
+from amiss.cli.console import Console
+from amiss.data.dataset import Split
+from amiss.data.readers import printable
+from amiss.detector import Detector, build
+from amiss.errors import BadField, BadLayout, CannotWrite
+from amiss.fields import parse, unknown
+from amiss.model import Model
+from amiss.verdict.calibrate import Road, calibrate, fit_calibrated
+
+_OPTIONS = ("out", "method", "preset", "budget", "calibration", "goldens", "no-goldens", "skip-unreadable", "json", "quiet")
+
+
+@dataclass(frozen=True)
+class FitRequest:
+    """What `amiss fit` was asked; extra holds the method's fields as they were typed."""
+
+    data: Path
+    out: Path
+    method: str
+    preset: str | None
+    budget: float
+    calibration: str
+    goldens: bool
+    skip_unreadable: bool
+    extra: tuple[str, ...]
+
+
+def run_fit(request: FitRequest, console: Console) -> None:
+    """Fit, calibrate, write the model file, say what came out."""
+    started = time.perf_counter()
+    kind = catalog.resolve("detector", request.method)
+    detector = build(kind, field_options(kind, request.extra), preset=request.preset)
+    _check_request(request)
+    dataset = amiss.dataset("folder", request.data)
+    train, held_out = dataset.split(dataset.only(), "train"), dataset.split(dataset.only(), "calibration")
+    if request.skip_unreadable:
+        train, held_out = _readable(train, console), _readable(held_out, console)
+    if not train.entries:
+        raise BadLayout(f"{printable(request.data)}: no good picture to learn from")
+    with console.progress() as progress:
+        model = fit_calibrated(
+            detector, train.samples, held_out=held_out.samples, budget=request.budget,
+            road=_road(request.calibration), progress=progress,
+        )  # fmt: skip
+    model = dataclasses.replace(model, origin={**model.origin, "data": printable(os.path.abspath(request.data))})
+    model.with_goldens(train.samples[:2] if request.goldens else ()).save(request.out)
+    _report(model, request.out, time.perf_counter() - started, console)
+
+
+def run_calibrate(path: Path, budget: float | None, good: Path | None, out: Path, console: Console) -> None:
+    """New thresholds from a new budget, or from good parts the model has not seen."""
+    model = amiss.load(path)
+    if good is not None:
+        dataset = amiss.dataset("folder", good)
+        samples = dataset.split(dataset.only(), "train").samples
+        before = model.calibration.budget if model.calibration is not None else 0.01
+        with console.progress() as progress:
+            calibration = calibrate(model.detector, samples, budget=budget or before, progress=progress)
+        seen = sum(sample.digest in set(model.origin.get("digests", ())) for sample in samples)
+        if seen:
+            raise BadField(f"{seen} of {len(samples)} pictures in {printable(good)} were fitted on; give parts it has not seen")
+    elif model.calibration is None:
+        raise BadField(f"{printable(path)} has no calibration scores; give good parts it has not seen with --good FOLDER")
+    else:
+        calibration = model.calibration.with_budget(model.calibration.budget if budget is None else budget)
+    dataclasses.replace(model, calibration=calibration).save(out)
+    _report(dataclasses.replace(model, calibration=calibration), out, None, console)
+
+
+def field_options(kind: type[Detector], extra: Iterable[str]) -> dict[str, Any]:
+    """`--name value` and `--name=value` pairs as checked fields of a method.
+
+    raises  BadField for anything that is not a field of it
+    """
+    settings: dict[str, Any] = {}
+    words = list(extra)
+    while words:
+        word = words.pop(0)
+        if not word.startswith("--") or word == "--":
+            raise BadField(f"{word!r} is one argument too many; fit takes one DATA, and options start with --")
+        name, equals, text = word[2:].partition("=")
+        if name.replace("-", "_") not in (field.name for field in dataclasses.fields(kind)):
+            known = [field.name.replace("_", "-") for field in dataclasses.fields(kind)]
+            raise unknown(name, [*known, *_OPTIONS], f"fit with {kind.name}")
+        if not equals:
+            if not words:
+                raise BadField(f"--{name} needs a value")
+            text = words.pop(0)
+        settings[name.replace("-", "_")] = parse(kind, name, text)
+    return settings
+
+
+def _check_request(request: FitRequest) -> None:
+    """What can be refused before hours are spent."""
+    if not 0 < request.budget < 1:
+        raise BadField(f"--budget {request.budget:g}: the accepted share of false alarms, between 0 and 1, e.g. 0.01")
+    _road(request.calibration)
+    folder = request.out.parent
+    if not folder.is_dir():
+        raise CannotWrite(f"{printable(request.out)}: there is no folder {printable(folder)}; make it first")
+    if request.out.is_dir() or not os.access(folder, os.W_OK):
+        raise CannotWrite(f"{printable(request.out)}: cannot write a file there; choose another --out")
+
+
+def _road(text: str) -> Road:
+    for road in get_args(Road):
+        if text == road:
+            return road  # type: ignore[no-any-return]
+    raise unknown(text, get_args(Road), "--calibration")
+
+
+def _readable(split: Split, console: Console) -> Split:
+    kept, failures = split.readable()
+    for reason in failures.values():
+        console.warn(f"skipped {reason}")
+    return kept
+
+
+def _report(model: Model, out: Path, seconds: float | None, console: Console) -> None:
+    calibration = model.calibration
+    values: dict[str, Any] = {
+        "model": printable(out),
+        "method": model.detector.name,
+        "parts": model.origin.get("parts"),
+        "seconds": None if seconds is None else round(seconds, 3),
+        "bytes": out.stat().st_size,
+        "calibration": None,
+    }
+    lines = [f"{printable(out)}: {model.detector.name} from {values['parts']} good parts, {values['bytes'] / 2**20:.1f} MB"]
+    if calibration is not None:
+        values["calibration"] = {
+            "how": calibration.how, "parts": len(calibration.scores), "budget": calibration.budget,
+            "bound": calibration.bound, "threshold": calibration.threshold,
+            "review_threshold": calibration.review_threshold, "extrapolated": calibration.extrapolated,
+        }  # fmt: skip
+        lines.append(f"calibration: {calibration.guarantee()}; budget {calibration.budget:g}")
+        lines.append(f"NG above {_number(calibration.threshold)}, REVIEW above {_number(calibration.review_threshold)}")
+        console.warn(calibration.warning())
+    else:
+        console.warn("not calibrated: scores, but no verdicts; run amiss calibrate with good parts it has not seen")
+    console.result(values, lines)
+
+
+def _number(value: float | None) -> str:
+    return "no score" if value is None else f"{value:.4g}"

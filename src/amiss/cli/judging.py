@@ -1,0 +1,118 @@
+"""`amiss predict`, `amiss evaluate` and `amiss verify`."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import typer
+
+import amiss
+from amiss.cli.console import Console
+from amiss.data.folder import pictures
+from amiss.data.readers import printable
+from amiss.errors import BadLayout, BadModelFile
+from amiss.model import TOLERANCE
+from amiss.viz.inspection import Options, inspect
+
+
+def run_predict(model_path: Path, given: Sequence[str], out: Path, options: Options, console: Console) -> None:
+    """Judge pictures and write table, overlays and report."""
+    model = amiss.load(model_path)
+    paths = expand(given, out)
+    with console.progress() as progress:
+        run = inspect(model, paths, out, options, title=f"{printable(model_path.name)}: {len(paths)} parts", progress=progress)
+    for reason in run.skipped.values():
+        console.warn(f"skipped {reason}")
+    calibration = model.calibration
+    console.warn("not calibrated: scores, but no verdicts" if calibration is None else calibration.warning())
+    seconds = [result.seconds for result in run.results]
+    milliseconds = round(float(np.median(seconds)) * 1e3, 2) if seconds else None
+    counts = {name: run.verdicts.get(name, 0) for name in ("OK", "REVIEW", "NG")}
+    values = {
+        "parts": len(run.results), "verdicts": counts if calibration is not None else None, "ms_per_part": milliseconds,
+        "skipped": dict(run.skipped), "files": dict(run.files),
+    }  # fmt: skip
+    said = ", ".join(f"{count} {name}" for name, count in counts.items()) if calibration is not None else "no verdicts"
+    lines = [f"{len(run.results)} parts: {said}; {milliseconds} ms each", *run.files.values()]
+    console.result(values, lines)
+
+
+def expand(given: Sequence[str], out: Path) -> list[Path]:
+    """Files as they are, folders searched recursively, globs expanded; each picture once, in order.
+
+    raises  BadLayout for a path or pattern that names nothing, or a folder without pictures
+    """
+    found: dict[Path, None] = {}
+    for item in given:
+        path = Path(item)
+        if path.is_dir():
+            some = [p for p in pictures(path) if not _inside(p, out)]
+        elif path.exists() or not glob.has_magic(item):
+            some = [path]
+        else:
+            some = sorted(Path(p) for p in glob.glob(item, recursive=True) if Path(p).is_file())
+        if not some:
+            raise BadLayout(f"{printable(item)}: no picture there; wanted PNG, JPEG, TIFF, BMP or WebP files")
+        found |= dict.fromkeys(some)
+    return list(found)
+
+
+def _inside(path: Path, out: Path) -> bool:
+    """Whether a picture is an output of an earlier run below the folder being judged."""
+    return (out / "overlays").resolve() in path.resolve().parents
+
+
+def run_evaluate(model_path: Path, data: Path, limit: float, skip_unreadable: bool, console: Console) -> None:
+    """Judge a test split and print the figures."""
+    from amiss.bench.evaluate import Evaluation, evaluate
+
+    model = amiss.load(model_path)
+    dataset = amiss.dataset("folder", data)
+    split = dataset.split(dataset.only(), "test")
+    if skip_unreadable:
+        split, failures = split.readable()
+        for reason in failures.values():
+            console.warn(f"skipped {reason}")
+    with console.progress() as progress:
+        found: Evaluation = evaluate(model, split, limit=limit, progress=progress)
+    if found.seen_in_fit:
+        console.warn(f"{found.seen_in_fit} test pictures were also fitted on, so the figures flatter; see amiss data check")
+    console.result(found.to_json(), _figures(found))
+
+
+def _figures(found: object) -> list[str]:
+    from amiss.bench.evaluate import Evaluation
+
+    assert isinstance(found, Evaluation)
+    names = {
+        "image_auroc": "image AUROC", "image_ap": "image AP", "image_f1max": "image F1-max",
+        "pixel_auroc": "pixel AUROC", "pixel_ap": "pixel AP", "aupro": "AUPRO",
+    }  # fmt: skip
+    lines = [f"{found.n_normal} good and {found.n_anomalous} defective parts, {found.ms_per_part:.1f} ms each (median)"]
+    for key, name in names.items():
+        value = getattr(found, key)
+        text = f"none: {found.reasons.get(key, 'no map')}" if value is None else f"{value:.4f}"
+        if key == "image_auroc" and found.image_auroc_interval is not None:
+            text += " (95 %: {:.4f} to {:.4f})".format(*found.image_auroc_interval)
+        lines.append(f"{name:<13}{text}")
+    if found.false_alarms is not None:
+        lines.append(f"false alarms {found.false_alarms} of {found.n_normal}, and {found.reviewed_good} to review")
+        lines.append(f"escapes      {found.escapes} of {found.n_anomalous}, and {found.reviewed_defective} to review")
+    return lines
+
+
+def run_verify(model_path: Path, console: Console) -> None:
+    """Replay the golden inputs; exit code 3 where a score differs by more than the tolerance."""
+    rows = amiss.load(model_path).verify()
+    if not rows:
+        raise BadModelFile(f"{printable(model_path)}: it holds no golden inputs; fit it again")
+    same = all(row["gap"] <= TOLERANCE for row in rows)
+    lines = [f"golden {i}: {row['stored']:.6g} then, {row['now']:.6g} now" for i, row in enumerate(rows)]
+    lines.append("the same scores" if same else f"different scores: above the tolerance of {TOLERANCE:g}; do not use it here")
+    console.result({"model": os.fspath(model_path), "same": same, "tolerance": TOLERANCE, "goldens": rows}, lines)
+    if not same:
+        raise typer.Exit(3)

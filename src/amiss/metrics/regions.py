@@ -1,0 +1,199 @@
+"""How well maps mark defects: pixel AUROC, pixel average precision and AUPRO, exact over all pixels of all pictures.
+
+AUPRO is the area under the per-region overlap curve of Bergmann et al., "The MVTec Anomaly Detection Dataset" (IJCV 2021):
+x is the false-positive rate over the fine pixels of all pictures, good ones included; y is the overlap of prediction
+and region, averaged over all 8-connected regions of all pictures. One threshold serves all pictures, and the area up
+to a limit (linear interpolation there) is divided by the limit. We differ in the road only: no mask is made at any
+threshold, since between two scores of defective pixels only x moves, and the score of each defective pixel raises y by
+1 / (area of its region x number of regions).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from amiss.errors import BadField, BadSample, UndefinedMetric
+from amiss.metrics.ranking import Steps
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PixelScores:
+    """All that the pixel metrics need of a set of maps; made by `collect`.
+
+    fine     (N,) scores of fine pixels, ascending     defective  (M,) scores of defective pixels, ascending
+    weights  (M,) what each defective pixel adds to the mean overlap, 1 / (area of its region x number of regions)
+    """
+
+    fine: Array
+    defective: Array
+    weights: Array
+
+    @classmethod
+    def collect(cls, maps: Iterable[Array], masks: Iterable[Array]) -> PixelScores:
+        """Read maps and masks one pair at a time; beyond the scores themselves one more picture is held.
+
+        maps   each (H, W), raw, higher is more anomalous; sizes may differ, float32 stays float32
+        masks  each (H, W) bool of its map's shape, true is defective, all false for a good picture
+        raises  BadSample naming the index of a pair that does not fit; UndefinedMetric without fine or defective pixels
+        """
+        fine, defective, weights = _Growing(np.float32), _Growing(np.float32), _Growing(np.float64)
+        pictures = regions = 0
+        for scores, mask in _pairs(maps, masks):
+            pictures += 1
+            fine.add(scores[~mask])
+            if mask.any():
+                shares, count = _shares(mask)
+                regions += count
+                defective.add(scores[mask])
+                weights.add(shares)
+        ascending, marked = fine.array(), defective.array()
+        if not len(ascending) or not regions:
+            missing = "fine" if regions else "defective"
+            raise UndefinedMetric(f"no {missing} pixel in {pictures} pictures; pixel metrics need fine and defective ones")
+        dtype = np.result_type(ascending, marked)
+        ascending, marked = ascending.astype(dtype, copy=False), marked.astype(dtype, copy=False)
+        ascending.sort()
+        order = np.argsort(marked)
+        return cls(fine=ascending, defective=marked[order], weights=weights.array()[order] / regions)
+
+    @cached_property
+    def steps(self) -> Steps:
+        """The counts of fine and defective pixels at every distinct score of a defective one."""
+        return Steps.between(self.fine, self.defective)
+
+    def auroc(self) -> float:
+        """Share of (fine, defective) pixel pairs ranked rightly, ties one half."""
+        return self.steps.auroc()
+
+    def average_precision(self) -> float:
+        """Average precision over pixels."""
+        return self.steps.average_precision()
+
+    def f1_max(self) -> float:
+        """The best F1 over pixels that one threshold reaches."""
+        return self.steps.f1_max()
+
+    def aupro(self, limit: float = 0.3) -> float:
+        """Area under the mean region overlap up to a false-positive rate, divided by that rate.
+
+        limit   false-positive rate at which the area ends, 0 < limit <= 1
+        raises  BadField for another limit
+        """
+        _check_limit(limit)
+        steps = self.steps
+        used = slice(int(np.searchsorted(steps.above, limit * steps.good, side="right")))  # the rest lies beyond the limit
+        overlap = self.weights[::-1].cumsum()
+        overlap /= overlap[-1]  # at the lowest score all regions are whole; the long sum may miss 1 by its rounding
+        overlap = overlap[steps.caught[used] - 1]  # (K,) descending thresholds
+        # From one defective score to the next only the rate grows; at the score itself both may, along one slope.
+        rate, height = np.zeros(2 * len(overlap) + 2), np.zeros(2 * len(overlap) + 2)
+        np.divide(steps.above[used], steps.good, out=rate[1:-1:2])
+        np.divide(steps.reached[used], steps.good, out=rate[2:-1:2])
+        rate[-1] = 1.0
+        height[2::2], height[3::2] = overlap, overlap
+        return _area(rate, height, limit) / limit
+
+
+def pixel_auroc(maps: Iterable[Array], masks: Iterable[Array]) -> float:
+    """AUROC over all pixels of all pictures; arguments and errors as PixelScores.collect."""
+    return PixelScores.collect(maps, masks).auroc()
+
+
+def pixel_average_precision(maps: Iterable[Array], masks: Iterable[Array]) -> float:
+    """Average precision over all pixels of all pictures; arguments and errors as PixelScores.collect."""
+    return PixelScores.collect(maps, masks).average_precision()
+
+
+def pixel_f1_max(maps: Iterable[Array], masks: Iterable[Array]) -> float:
+    """Best F1 over all pixels of all pictures; arguments and errors as PixelScores.collect."""
+    return PixelScores.collect(maps, masks).f1_max()
+
+
+def aupro(maps: Iterable[Array], masks: Iterable[Array], *, limit: float = 0.3) -> float:
+    """Area under the per-region overlap curve; arguments and errors as PixelScores.collect and PixelScores.aupro."""
+    _check_limit(limit)
+    return PixelScores.collect(maps, masks).aupro(limit)
+
+
+def _check_limit(limit: float) -> None:
+    if not 0 < limit <= 1:
+        raise BadField(f"limit = {limit}: the false-positive rate at which the area ends, above 0 and at most 1, e.g. 0.3")
+
+
+def _area(x: Array, y: Array, limit: float) -> float:
+    """Area below a polyline from x = 0 to the limit; x ascends and reaches the limit."""
+    corners = int(np.searchsorted(x, limit, side="right"))  # those within the limit
+    widths, heights = np.diff(x[:corners]), y[1:corners] + y[: corners - 1]
+    area = 0.5 * float(widths @ heights)
+    if corners < len(x):
+        width = limit - x[corners - 1]
+        slope = (y[corners] - y[corners - 1]) / (x[corners] - x[corners - 1])
+        area += float(width * (y[corners - 1] + 0.5 * slope * width))
+    return area
+
+
+def _pairs(maps: Iterable[Array], masks: Iterable[Array]) -> Iterator[tuple[Array, Array]]:
+    """Checked pairs; maps come as float32 or float64 of this machine."""
+    missing: Any = object()
+    for index, (scores, mask) in enumerate(zip_longest(maps, masks, fillvalue=missing)):
+        if scores is missing or mask is missing:
+            longer, shorter = ("masks", "maps") if scores is missing else ("maps", "masks")
+            raise BadSample(f"more {longer} than {shorter}: there are only {index} {shorter}; give one mask a map")
+        yield _checked_map(np.asarray(scores), index), _checked_mask(np.asarray(mask), np.shape(scores), index)
+
+
+def _checked_map(scores: Array, index: int) -> Array:
+    if scores.ndim != 2 or scores.dtype.kind not in "fiu":
+        raise BadSample(f"map {index} has shape {scores.shape} and type {scores.dtype}; wanted (H, W) numbers")
+    if not np.isfinite(scores).all():
+        raise BadSample(f"map {index} holds NaN or infinity; a pixel without a score cannot be ranked, give it one")
+    single = scores.dtype.kind == "f" and scores.dtype.itemsize <= 4
+    return np.asarray(scores, np.float32 if single else np.float64)
+
+
+def _checked_mask(mask: Array, shape: tuple[int, ...], index: int) -> Array:
+    if mask.dtype != np.bool_:
+        raise BadSample(f"mask {index} is {mask.dtype}; wanted bool, true where the part is defective, e.g. mask > 0")
+    if mask.shape != shape:
+        raise BadSample(f"mask {index} has shape {mask.shape}, its map {shape}; bring the map to the size of the mask")
+    return mask
+
+
+def _shares(mask: Array) -> tuple[Array, int]:
+    """For each defective pixel, in reading order, 1 / area of its 8-connected region; and the number of regions."""
+    import cv2
+
+    count, regions = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    members = regions[mask]
+    return 1.0 / np.bincount(members)[members], count - 1
+
+
+class _Growing:
+    """A flat array that grows in place, so that collecting takes little more memory than what is collected."""
+
+    def __init__(self, dtype: npt.DTypeLike) -> None:
+        """dtype  the narrowest one; wider values widen it"""
+        self._buffer, self._count = np.empty(0, dtype), 0
+
+    def add(self, values: Array) -> None:
+        """values  (n,)"""
+        end = self._count + len(values)
+        self._buffer = self._buffer.astype(np.result_type(self._buffer, values), copy=False)
+        if end > len(self._buffer):
+            self._buffer.resize(max(end, len(self._buffer) * 5 // 4), refcheck=False)
+        self._buffer[self._count : end] = values
+        self._count = end
+
+    def array(self) -> Array:
+        """All values, cut to size."""
+        self._buffer.resize(self._count, refcheck=False)
+        return self._buffer

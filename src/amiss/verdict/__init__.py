@@ -1,0 +1,1 @@
+"""From good parts to a calibrated model: where thresholds come from."""

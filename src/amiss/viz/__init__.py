@@ -1,0 +1,1 @@
+"""Pictures for people: maps laid over parts, and a report in one file."""

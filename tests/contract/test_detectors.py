@@ -1,0 +1,247 @@
+"""What every detector in the catalog must do, with its `quick` fields, on made parts; nothing is skipped here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from amiss import catalog
+from amiss.data import toys
+from amiss.detector import Detector, build
+from amiss.errors import BadField, NotFitted, TooFewSamples, WrongModality
+from amiss.model import Model
+from amiss.types import Result, Sample
+
+SIZE = (96, 96)
+KINDS = ("texture", "object")
+
+
+def make(name: str, **settings: Any) -> Detector:
+    kind = catalog.resolve("detector", name)
+    return build(kind, {**kind.quick, **settings})
+
+
+@pytest.fixture(params=sorted(catalog.DETECTORS))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def good(kind: str, count: int = 8, seed: int = 0) -> list[Sample]:
+    return toys.samples(seed, count, kind, SIZE)
+
+
+def bad(kind: str, count: int = 6, seed: int = 100) -> list[Sample]:
+    return [sample for sample, _ in toys.defective_samples(seed, count, kind, SIZE)]
+
+
+def scores(results: Any) -> list[float]:
+    return [result.score for result in results]
+
+
+def test_constructs_without_arguments_and_learns_nothing_yet(name: str) -> None:
+    detector = catalog.resolve("detector", name)()
+    assert not detector.fitted
+
+
+def test_has_a_name_a_paper_and_a_modality(name: str) -> None:
+    detector = make(name)
+    assert detector.name == name
+    assert "http" in detector.paper
+    assert detector.sees and detector.sees <= {"image", "points"}
+    assert detector.needs and detector.needs <= {"normal", "unlabelled", "labelled"}
+
+
+def test_fields_survive_json(name: str) -> None:
+    detector = make(name, seed=3)
+    again = build(type(detector), json.loads(json.dumps(detector.fields())))
+    assert again == detector
+
+
+def test_an_unknown_field_is_refused_with_a_hint(name: str) -> None:
+    with pytest.raises(BadField, match="seed"):
+        make(name, sead=1)
+
+
+def test_unfitted_predict_raises_at_once_and_names_the_method(name: str) -> None:
+    with pytest.raises(NotFitted, match=name):
+        make(name).predict([])
+
+
+def test_fit_returns_the_detector(name: str) -> None:
+    detector = make(name)
+    assert detector.fit(good("texture", 2)) is detector
+
+
+def test_the_same_seed_gives_the_same_scores(name: str, kind: str) -> None:
+    judged = good(kind, 3, seed=9) + bad(kind, 3)
+    first, second = (make(name, seed=4).fit(good(kind)) for _ in range(2))
+    assert scores(first.predict(judged)) == scores(second.predict(judged))
+
+
+def test_the_order_of_judged_samples_does_not_matter(name: str, kind: str) -> None:
+    detector = make(name).fit(good(kind))
+    judged = good(kind, 3, seed=9) + bad(kind, 3)
+    forward, backward = scores(detector.predict(judged)), scores(detector.predict(judged[::-1]))
+    np.testing.assert_allclose(forward, backward[::-1], rtol=1e-4)
+
+
+def test_one_by_one_equals_all_at_once(name: str, kind: str) -> None:
+    detector = make(name).fit(good(kind))
+    judged = good(kind, 3, seed=9) + bad(kind, 3)
+    together = scores(detector.predict(judged))
+    alone = [next(detector.predict([sample])).score for sample in judged]
+    np.testing.assert_allclose(together, alone, rtol=1e-4)
+
+
+def test_inputs_are_left_unchanged(name: str) -> None:
+    pictures = [np.array(sample.image) for sample in good("object", 3)]
+    before = [picture.copy() for picture in pictures]
+    samples = [Sample(id=str(i), image=picture) for i, picture in enumerate(pictures)]
+    list(make(name).fit(samples).predict(samples))
+    for picture, copy in zip(pictures, before, strict=True):
+        np.testing.assert_array_equal(picture, copy)
+
+
+def test_maps_have_the_shape_of_the_sample(name: str) -> None:
+    detector = make(name).fit(good("texture", 3))
+    rng = np.random.default_rng(0)
+    for shape in ((96, 96), (50, 131), (33, 64)):
+        sample = Sample(id="x", image=rng.integers(0, 255, (*shape, 3), dtype=np.uint8))
+        result = next(detector.predict([sample]))
+        assert result.image_map().shape == shape
+        assert np.isfinite(result.image_map()).all()
+
+
+def test_made_defects_score_above_good_parts(name: str, kind: str) -> None:
+    detector = make(name).fit(good(kind, 12))
+    well, ill = scores(detector.predict(good(kind, 8, seed=50))), scores(detector.predict(bad(kind, 8)))
+    higher = np.mean([a < b for a in well for b in ill])
+    assert higher >= 0.9
+    assert np.isfinite(well + ill).all()
+    assert len(set(well + ill)) > 10
+
+
+def test_the_map_is_higher_on_the_defect_than_beside_it(name: str, kind: str) -> None:
+    detector = make(name).fit(good(kind, 12))
+    inside, outside = [], []
+    for sample, truth in toys.defective_samples(100, 6, kind, SIZE):
+        assert truth.mask is not None
+        full = next(detector.predict([sample])).image_map()
+        inside.append(full[truth.mask].mean())
+        outside.append(full[~truth.mask].mean())
+    assert np.mean(np.array(inside) > np.array(outside)) >= 0.8
+
+
+def test_saved_and_loaded_gives_the_same_scores_and_maps(name: str, kind: str, tmp_path: Path) -> None:
+    detector = make(name).fit(good(kind))
+    judged = bad(kind, 3)
+    Model(detector).save(tmp_path / "part.amiss")
+    loaded = Model.load(tmp_path / "part.amiss")
+    assert loaded.detector.fields() == detector.fields()
+    for before, after in zip(detector.predict(judged), loaded.predict(judged), strict=True):
+        assert after.score == pytest.approx(before.score, rel=1e-6)
+        np.testing.assert_allclose(after.image_map(), before.image_map(), rtol=1e-5)
+
+
+def test_a_model_file_is_the_same_for_the_same_fit(name: str, tmp_path: Path) -> None:
+    for file in ("a.amiss", "b.amiss"):
+        Model(make(name).fit(good("object", 3))).save(tmp_path / file)
+    assert (tmp_path / "a.amiss").read_bytes() == (tmp_path / "b.amiss").read_bytes()
+
+
+def test_the_wrong_modality_is_refused_by_fit_and_predict(name: str) -> None:
+    kind = catalog.resolve("detector", name)
+    strange = {
+        "image": Sample(id="cloud", points=np.zeros((4, 3), np.float32)),
+        "points": Sample(id="picture", image=np.zeros((32, 32, 3), np.uint8)),
+    }
+    for modality in set(strange) - (set(strange) - kind.sees):
+        sample = strange[modality]
+        with pytest.raises(WrongModality, match=sample.id):
+            make(name).fit([sample])
+        with pytest.raises(WrongModality, match=sample.id):
+            list(make(name).fit(good("texture", 2)).predict([sample]))
+
+
+def test_fitting_on_nothing_raises(name: str) -> None:
+    with pytest.raises(TooFewSamples, match=name):
+        make(name).fit([])
+
+
+def test_as_few_samples_fit_as_the_method_says(name: str) -> None:
+    detector = make(name)
+    few = good("texture", detector.least)
+    assert np.isfinite(scores(detector.fit(few).predict(bad("texture", 2)))).all()
+
+
+def test_predict_streams(name: str) -> None:
+    detector = make(name).fit(good("texture", 2))
+    read: list[int] = []
+
+    def watched() -> Any:
+        for index, sample in enumerate(good("texture", 3)):
+            read.append(index)
+            yield sample
+
+    results = detector.predict(watched())
+    assert read == []
+    assert isinstance(next(results), Result)
+    assert read == [0]
+
+
+def test_fit_reads_lazily_and_reports_progress(name: str) -> None:
+    calls: list[tuple[str, int, int | None]] = []
+    make(name).fit(good("texture", 3), progress=lambda *call: calls.append(call))
+    assert calls
+    assert all(total is None or 0 <= done <= total for _, done, total in calls)
+
+
+def test_a_single_sample_in_place_of_several_is_explained(name: str) -> None:
+    with pytest.raises(BadField, match="list"):
+        make(name).fit(good("texture", 1)[0])  # type: ignore[arg-type]
+
+
+def test_seconds_are_measured(name: str) -> None:
+    detector = make(name).fit(good("texture", 2))
+    assert next(detector.predict(good("texture", 1))).seconds > 0
+
+
+PROBE = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"torch", "torchvision", "timm", "sklearn", "matplotlib"}:
+            raise ImportError("refused: " + name)
+sys.meta_path.insert(0, Refuse())
+import amiss, numpy as np
+result = amiss.load(sys.argv[1]).judge(np.zeros((64, 64, 3), np.uint8))
+print(result.score)
+"""
+
+
+def test_judging_needs_neither_torch_nor_scikit_learn(name: str, tmp_path: Path) -> None:
+    detector = make(name).fit(good("texture", 2))
+    Model(detector).save(tmp_path / "part.amiss")
+    run = subprocess.run(
+        [sys.executable, "-c", PROBE, str(tmp_path / "part.amiss")], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    here = next(detector.predict([Sample(id="z", image=np.zeros((64, 64, 3), np.uint8))])).score
+    assert float(run.stdout) == pytest.approx(here, rel=1e-4)
+
+
+def test_every_name_in_the_catalog_resolves(name: str) -> None:
+    resolved: Callable[..., Any] = catalog.resolve("detector", name)
+    assert resolved.__module__.startswith("amiss.methods.")
