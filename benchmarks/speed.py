@@ -12,6 +12,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,47 +28,32 @@ from amiss.methods.patchcore import PatchCore
 from amiss.verdict.calibrate import fit_calibrated
 
 
-def timed(call: Callable[[], Any]) -> tuple[Any, float]:
+def timed(call: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
+    """What a call returns, and its milliseconds."""
     started = time.perf_counter()
-    value = call()
+    value = call(*arguments)
     return value, (time.perf_counter() - started) * 1e3
 
 
-def breakdown(detector: PatchCore, paths: list[Path]) -> dict[str, float]:
-    """Milliseconds per picture by station, medians."""
+def one(detector: PatchCore, path: Path) -> dict[str, float]:
+    """Milliseconds of one picture by station, and of the two floors."""
     extract, bank = detector._extract, detector.bank_
     assert extract is not None and bank is not None
-    stations: dict[str, list[float]] = {}
-
-    def note(name: str, milliseconds: float) -> None:
-        stations.setdefault(name, []).append(milliseconds)
-
-    for path in paths:
-        sample, spent = timed(lambda path=path: read_sample(path))
-        note("decode", spent)
-        assert sample.image is not None
-        size = network_size(sample.image.shape[:2], detector.size, detector.aspect)
-        small, spent = timed(lambda image=sample.image, size=size: resize(image, size))
-        note("resize", spent)
-        _, spent = timed(lambda small=small: extract.backbone(small[None]))
-        note("backbone", spent)
-        ready = np.ascontiguousarray(small[None].transpose(0, 3, 1, 2))
-        session = extract.backbone._session
-        _, spent = timed(lambda ready=ready: session.run(extract.backbone._outputs, {extract.backbone._input: ready}))
-        note("floor: ONNX Runtime alone", spent)
-        features = extract(sample)
-        (layers, _), spent = timed(lambda features=features: detector._embed(features))
-        note("patches", spent)
-        patches = np.concatenate([a * s for a, s in zip(layers, detector.scale_, strict=True)], axis=1)
-        _, spent = timed(lambda patches=patches: bank.nearest(patches, 1))
-        note("search", spent)
-        _, spent = timed(lambda patches=patches: patches @ bank.vectors.T)
-        note("floor: the bare matrix product", spent)
-        result, spent = timed(lambda sample=sample: next(detector.predict([sample])))
-        note("whole predict", spent)
-        _, spent = timed(result.image_map)
-        note("map at full size", spent)
-    return {name: statistics.median(values) for name, values in stations.items()}
+    spent = {}
+    sample, spent["decode"] = timed(read_sample, path)
+    size = network_size(sample.image.shape[:2], detector.size, detector.aspect)
+    small, spent["resize"] = timed(resize, sample.image, size)
+    _, spent["backbone"] = timed(extract.backbone, small[None])
+    ready = np.ascontiguousarray(small[None].transpose(0, 3, 1, 2))
+    session, names = extract.backbone._session, extract.backbone._outputs
+    _, spent["floor: ONNX Runtime alone"] = timed(session.run, names, {extract.backbone._input: ready})
+    (layers, _), spent["patches"] = timed(detector._embed, extract(sample))
+    patches = np.concatenate([a * s for a, s in zip(layers, detector.scale_, strict=True)], axis=1)
+    _, spent["search"] = timed(bank.nearest, patches)
+    _, spent["floor: the bare matrix product"] = timed(np.matmul, patches, bank.vectors.T)
+    results, spent["whole predict"] = timed(list, detector.predict([sample]))
+    _, spent["map at full size"] = timed(results[0].image_map)
+    return spent
 
 
 def coreset() -> None:
@@ -76,8 +62,8 @@ def coreset() -> None:
     centres = rng.standard_normal((300, 64)) * 3
     clusters = (centres[rng.integers(0, 300, 409_600)] + rng.standard_normal((409_600, 64))).astype(np.float32)
     for name, data in (("normal", rng.standard_normal((409_600, 64)).astype(np.float32)), ("clustered", clusters)):
-        (_, radius), spent = timed(lambda data=data: greedy_k_centre(data, 4096, start=0))
-        floor = statistics.median(timed(lambda data=data, i=i: data @ data[i])[1] for i in range(50)) * 4096
+        (_, radius), spent = timed(partial(greedy_k_centre, start=0), data, 4096)
+        floor = statistics.median(timed(np.matmul, data, data[i])[1] for i in range(50)) * 4096
         print(f"coreset of 4096 from 409600 x 64, {name}: {spent / 1e3:.1f} s, radius {radius:.3f}; "
               f"the plain loop's matrix-vector products alone: {floor / 1e3:.1f} s")  # fmt: skip
 
@@ -96,12 +82,15 @@ def main() -> None:
         detector = amiss.detector("patchcore", preset=arguments.preset)
         assert isinstance(detector, PatchCore)
         detector.fit(samples)
-        fits = [timed(lambda: detector.unfitted().fit(samples))[1] for _ in range(5)]
-        whole = [timed(lambda: fit_calibrated(detector.unfitted(), lazy))[1] for _ in range(3)]
+        fits = [timed(detector.unfitted().fit, samples)[1] for _ in range(5)]
+        whole = [timed(fit_calibrated, detector.unfitted(), lazy)[1] for _ in range(5)]
         print(f"{len(paths)} pictures, preset {arguments.preset or 'default'}")
-        print(f"fit {statistics.median(fits) / 1e3:.2f} s; from files and with calibration {statistics.median(whole) / 1e3:.2f} s")
-        for name, milliseconds in breakdown(detector, paths).items():
-            print(f"  {name:<32}{milliseconds:8.2f} ms")
+        print(
+            f"fit {statistics.median(fits) / 1e3:.2f} s; from files and with calibration {statistics.median(whole) / 1e3:.2f} s"
+        )
+        stations = [one(detector, path) for path in paths]
+        for name in stations[0]:
+            print(f"  {name:<32}{statistics.median(each[name] for each in stations):8.2f} ms")
     coreset()
 
 

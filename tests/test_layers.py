@@ -13,7 +13,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "amiss"
 FLOORS = (
     {"errors", "spread"},
     {"types", "fields", "catalog", "__init__"},
-    {"detector", "calibration", "artifact"},
+    {"contract", "calibration", "artifact"},
     {"backbones", "geometry"},
     {"model", "kit"},
     {"methods", "data", "metrics"},
@@ -36,9 +36,7 @@ def room(path: Path) -> str:
 def imported_rooms(path: Path) -> set[str]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     top_only = path.parent == SOURCE and path.stem in ON_USE
-    nodes = (
-        (node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)) if top_only else ast.walk(tree)
-    )
+    nodes = (node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)) if top_only else ast.walk(tree)
     found: set[str] = set()
     for node in nodes:
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "amiss":

@@ -14,8 +14,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from amiss.contract import Detector
     from amiss.data.dataset import Dataset
-    from amiss.detector import Detector
     from amiss.model import Model
     from amiss.types import Result, Sample, Truth, Verdict
 
@@ -30,7 +30,7 @@ def detector(name: str, *, preset: str | None = None, **fields: Any) -> Detector
     raises  BadField for an unknown name or an impossible value
     """
     from amiss import catalog
-    from amiss.detector import build
+    from amiss.contract import build
 
     return build(catalog.resolve("detector", name), fields, preset=preset)
 

@@ -85,7 +85,7 @@ def read(path: str | os.PathLike[str]) -> Artifact:
                 contents = {info.filename: archive.read(info) for info in archive.infolist()}
     except OSError as error:
         raise BadModelFile(f"{name}: {error.strerror or error}; check the path") from error
-    except (zipfile.BadZipFile, struct.error, NotImplementedError, RuntimeError, EOFError) as error:
+    except (zipfile.BadZipFile, struct.error, RuntimeError, EOFError, ValueError, OverflowError) as error:
         raise BadModelFile(f"{name}: not a whole model file ({error}); copy or fit it again") from error
     description = _description(contents.pop("model.json"), name)
     _check_digests(description, contents, name)

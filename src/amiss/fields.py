@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import re
 import types
 import typing
@@ -48,7 +49,7 @@ def check(instance: Any) -> None:
         value = getattr(instance, field.name)
         try:
             object.__setattr__(instance, field.name, _coerced(value, hints[field.name]))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise BadField(
                 f"{type(instance).__name__}.{field.name} = {value!r}: wanted {_type_name(hints[field.name])}"
             ) from None
@@ -63,7 +64,7 @@ def parse(kind: type, name: str, text: str) -> Any:
         raise unknown(name, names, kind.__name__)
     try:
         return _parsed(text, hints[key])
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise BadField(f"--{name} {text!r}: wanted {_type_name(hints[key])}") from None
 
 
@@ -79,9 +80,10 @@ def byte_count(text: str) -> int:
     """Bytes in a text such as "1GB", "512 MB" or "1000000"."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B?)\s*", text.upper())
     unit = None if match is None else _UNITS.get(match[2] if match[2] in _UNITS else match[2] + "B")
-    if match is None or unit is None or float(match[1]) <= 0:
+    count = float(match[1]) * unit if match is not None and unit is not None else 0.0
+    if not 1 <= count < 2**63:
         raise BadField(f"memory {text!r}: wanted a size such as 512MB or 1GB")
-    return int(float(match[1]) * unit)
+    return int(count)
 
 
 def _coerced(value: Any, hint: Any) -> Any:
@@ -100,7 +102,7 @@ def _coerced(value: Any, hint: Any) -> Any:
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise TypeError
-    if hint is float and value != value:
+    if hint is float and not math.isfinite(value):
         raise ValueError
     return value
 
@@ -112,9 +114,10 @@ def _parsed(text: str, hint: Any) -> Any:
     if origin is tuple:
         return tuple(_parsed(part.strip(), arguments[0]) for part in text.split(",") if part.strip())
     if origin is typing.Literal:
-        return _coerced(text, hint)
+        return _coerced({str(argument): argument for argument in arguments}.get(text, text), hint)
     if hint is bool:
-        return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.get(text.lower(), text)
+        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        return _coerced(words.get(text.lower(), text), hint)
     return _coerced(hint(text), hint)
 
 

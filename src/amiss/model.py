@@ -14,7 +14,7 @@ import numpy.typing as npt
 from amiss import __version__, artifact, catalog
 from amiss.backbones.runtime import EMBEDDED, load_graph
 from amiss.calibration import Calibration
-from amiss.detector import Detector, State, build
+from amiss.contract import Detector, State, build
 from amiss.errors import AmissError, BadModelFile, BadSample
 from amiss.types import Result, Sample
 

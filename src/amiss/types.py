@@ -50,6 +50,10 @@ class Sample:
     def __post_init__(self) -> None:
         if self.image is None and self.points is None:
             raise BadSample(f"sample {self.id!r} has neither an image nor points; give at least one")
+        for name in ("image", "points", "normals", "pixels"):
+            array = getattr(self, name)
+            if array is not None and (not isinstance(array, np.ndarray) or array.dtype.kind not in "buif"):
+                raise BadSample(f"sample {self.id!r}: {name} is a {_kind(array)}, wanted an array of numbers")
         if self.image is not None:
             object.__setattr__(self, "image", _readonly(_checked_image(self.id, self.image)))
         for name, width, dtype in (("points", 3, np.float32), ("normals", 3, np.float32), ("pixels", 2, np.int32)):
@@ -99,9 +103,15 @@ def _checked_rows(sample: Sample, name: str, array: Array, width: int, dtype: ty
         raise BadSample(f"sample {sample.id!r}: {name} has shape {array.shape}, wanted (N, {width}) with N > 0")
     if sample.points is not None and len(array) != len(sample.points):
         raise BadSample(f"sample {sample.id!r}: {len(array)} {name} for {len(sample.points)} points")
-    if not np.isfinite(array).all():
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast: Array = np.asarray(array, dtype)
+    if not (np.isfinite(array).all() and np.isfinite(cast).all()):
         raise BadSample(f"sample {sample.id!r}: {name} hold NaN or infinity; drop those rows first")
-    return np.asarray(array, dtype)
+    return cast
+
+
+def _kind(value: object) -> str:
+    return f"{value.dtype} array" if isinstance(value, np.ndarray) else type(value).__name__
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-
 from tests.conftest import QUICK, Amiss
 
 COLUMNS = {"path", "score", "p_value", "verdict", "threshold", "review_threshold", "seconds"}
@@ -99,17 +98,13 @@ def test_calibrate_on_new_good_parts_gives_a_split_calibration(amiss: Amiss, mod
     assert (said.json["calibration"]["how"], said.json["calibration"]["parts"]) == ("split", 9)
 
 
-def test_calibrating_on_the_fitted_parts_is_refused(
-    amiss: Amiss, model_file: Path, category: Path, tmp_path: Path
-) -> None:
+def test_calibrating_on_the_fitted_parts_is_refused(amiss: Amiss, model_file: Path, category: Path, tmp_path: Path) -> None:
     out = tmp_path / "never.amiss"
     said = amiss("calibrate", model_file, "--good", category / "train" / "good", "--out", out)
     assert said.code == 2 and "fitted on" in said.err and not out.exists()
 
 
-def test_an_uncalibrated_model_leaves_verdict_and_thresholds_empty(
-    amiss: Amiss, category: Path, tmp_path: Path
-) -> None:
+def test_an_uncalibrated_model_leaves_verdict_and_thresholds_empty(amiss: Amiss, category: Path, tmp_path: Path) -> None:
     model, out = tmp_path / "raw.amiss", tmp_path / "out"
     assert amiss("fit", category, "--out", model, *QUICK, "--calibration", "none").code == 0
     said = amiss("predict", model, category / "test" / "good", "--out", out)
@@ -181,9 +176,7 @@ def test_identical_pictures_fit(amiss: Amiss, tmp_path: Path) -> None:
     assert {row["verdict"] for row in rows(tmp_path / "out")} == {"REVIEW"}  # one distinct part: no threshold
 
 
-def test_names_that_are_not_utf8_and_equal_stems_keep_all_overlays(
-    amiss: Amiss, model_file: Path, tmp_path: Path
-) -> None:
+def test_names_that_are_not_utf8_and_equal_stems_keep_all_overlays(amiss: Amiss, model_file: Path, tmp_path: Path) -> None:
     strange = os.fsdecode(b"caf\xe9 <b>.png")
     for folder in ("left", "right"):
         picture(tmp_path / "in" / folder / "part.png")
@@ -195,9 +188,7 @@ def test_names_that_are_not_utf8_and_equal_stems_keep_all_overlays(
     assert "<b>.png" not in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
-def test_predict_takes_files_folders_and_globs_each_picture_once(
-    amiss: Amiss, model_file: Path, tmp_path: Path
-) -> None:
+def test_predict_takes_files_folders_and_globs_each_picture_once(amiss: Amiss, model_file: Path, tmp_path: Path) -> None:
     for name in ("a.png", "b.png", "sub/c.png"):
         picture(tmp_path / "in" / name)
     given = (tmp_path / "in" / "a.png", tmp_path / "in", f"{tmp_path}/in/*.png")
@@ -205,9 +196,7 @@ def test_predict_takes_files_folders_and_globs_each_picture_once(
     assert said.json["parts"] == 3
 
 
-def test_judging_again_into_the_same_folder_replaces_what_was_there(
-    amiss: Amiss, model_file: Path, tmp_path: Path
-) -> None:
+def test_judging_again_into_the_same_folder_replaces_what_was_there(amiss: Amiss, model_file: Path, tmp_path: Path) -> None:
     picture(tmp_path / "in" / "a.png")
     picture(tmp_path / "in" / "b.png")
     for given in (tmp_path / "in", tmp_path / "in" / "a.png"):
@@ -262,9 +251,7 @@ def test_an_unreadable_picture_stops_the_fit_by_name_unless_skipped(amiss: Amiss
     assert said.code == 0 and said.json["parts"] == 3 and "broken.png" in said.err
 
 
-def test_an_unreadable_picture_stops_predict_by_name_unless_skipped(
-    amiss: Amiss, model_file: Path, tmp_path: Path
-) -> None:
+def test_an_unreadable_picture_stops_predict_by_name_unless_skipped(amiss: Amiss, model_file: Path, tmp_path: Path) -> None:
     picture(tmp_path / "p" / "a.png")
     (tmp_path / "p" / "zero.png").write_bytes(b"")
     out = tmp_path / "out"
@@ -340,9 +327,7 @@ def test_verify_says_when_scores_have_changed(amiss: Amiss, model_file: Path, tm
     assert said.code == 3 and said.json["same"] is False
 
 
-def test_without_goldens_no_picture_is_kept_and_verify_still_replays(
-    amiss: Amiss, category: Path, tmp_path: Path
-) -> None:
+def test_without_goldens_no_picture_is_kept_and_verify_still_replays(amiss: Amiss, category: Path, tmp_path: Path) -> None:
     amiss("fit", category, "--out", tmp_path / "m.amiss", *QUICK, "--no-goldens", "--calibration", "none")
     said = amiss("verify", tmp_path / "m.amiss", "--json")
     assert said.code == 0 and len(said.json["goldens"]) == 1
@@ -424,6 +409,8 @@ def test_ctrl_c_in_the_middle_of_a_fit_leaves_the_old_model_intact(category: Pat
 
 
 def test_importing_amiss_imports_nothing_heavy() -> None:
-    code = "import sys, amiss, amiss.cli.app; print([m for m in ('numpy', 'cv2', 'onnx', 'sklearn', 'scipy') if m in sys.modules])"
+    code = (
+        "import sys, amiss, amiss.cli.app; print([m for m in ('numpy', 'cv2', 'onnx', 'sklearn', 'scipy') if m in sys.modules])"
+    )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"

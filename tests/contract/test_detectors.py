@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from amiss import catalog
+from amiss.contract import Detector, build
 from amiss.data import toys
-from amiss.detector import Detector, build
 from amiss.errors import BadField, NotFitted, TooFewSamples, WrongModality
 from amiss.model import Model
 from amiss.types import Result, Sample

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from amiss.detector import Detector, State
+from amiss.contract import Detector, State
 from amiss.errors import TooFewSamples
 from amiss.types import Result, Sample, Truth
 from amiss.verdict.calibrate import calibrate, fit_calibrated
@@ -32,9 +32,7 @@ class Nearest(Detector):
     def fitted(self) -> bool:
         return self.known_ is not None
 
-    def _learn(
-        self, samples: Iterable[Sample], truths: Sequence[Truth] | None, progress: Any, workdir: Path | None
-    ) -> None:
+    def _learn(self, samples: Iterable[Sample], truths: Sequence[Truth] | None, progress: Any, workdir: Path | None) -> None:
         parts = list(samples)
         FITTED.append(frozenset(part.id for part in parts))
         self.known_ = np.array([brightness(part) for part in parts])
@@ -93,7 +91,7 @@ def test_a_fifth_is_held_out_where_that_supports_the_budget() -> None:
 
 def test_parts_that_the_data_set_holds_out_are_not_fitted_on() -> None:
     model = fit_calibrated(Nearest(), parts(10), held_out=parts(5, seed=1))
-    assert FITTED == [frozenset(p.id for p in parts(10))]
+    assert [frozenset(p.id for p in parts(10))] == FITTED
     assert model.calibration is not None and len(model.calibration.scores) == 5
 
 

@@ -61,7 +61,7 @@ class Description:
                 token=raw.get("token"),
                 size=None if size is None else (int(size[0]), int(size[1])),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise BadBackbone(
                 f"the backbone's metadata entry 'amiss' is not as documented ({error!r}); see docs/backbones.md"
             ) from error
@@ -93,24 +93,50 @@ class Backbone:
         """
         x = (images - self._mean) / self._std
         x = np.ascontiguousarray(x.transpose(0, 3, 1, 2), dtype=np.float32)
-        return list(self._session.run(self._outputs, {self._input: x}))
+        try:
+            grids = list(self._session.run(self._outputs, {self._input: x}))
+        except Exception as error:  # onnxruntime raises its own, undocumented kinds
+            raise BadBackbone(
+                f"{self.name}: ONNX Runtime failed on pictures of {x.shape[2]} x {x.shape[3]} ({error}); where the graph wants "
+                "one size, its metadata must name it"
+            ) from error
+        for output, grid in zip(self._outputs, grids, strict=True):
+            if grid.ndim != 4:
+                raise BadBackbone(f"{self.name}: the tap {output!r} has shape {grid.shape}, wanted (N, C, h, w)")
+        return grids
 
 
-def _open(graph: bytes, layers: Sequence[int], name: str) -> tuple[Description, bytes, list[str]]:
-    """The description, the graph cut down to the asked taps, and their output names."""
+def describe(graph: bytes, name: str) -> Description:
+    """What a graph says of itself.
+
+    graph  serialised ONNX     name  for messages     raises  BadBackbone where it says nothing, or not as documented
+    """
+    return _described(_model(graph, name), name)
+
+
+def _model(graph: bytes, name: str) -> Any:
     import onnx
 
     try:
-        model = onnx.load_model_from_string(graph)
+        return onnx.load_model_from_string(graph)
     except Exception as error:  # protobuf raises its own, undocumented kinds
         raise BadBackbone(f"{name}: not an ONNX file ({error}); give the path of an ONNX backbone") from error
+
+
+def _described(model: Any, name: str) -> Description:
     properties = {entry.key: entry.value for entry in model.metadata_props}
     if "amiss" not in properties:
         raise BadBackbone(
             f"{name}: the graph does not describe itself (no metadata entry 'amiss' with taps, strides, mean, std); "
             "see docs/backbones.md for how to add it"
         )
-    description = Description.from_json(properties["amiss"])
+    return Description.from_json(properties["amiss"])
+
+
+def _open(graph: bytes, layers: Sequence[int], name: str) -> tuple[Description, bytes, list[str]]:
+    """The description, the graph cut down to the asked taps, and their output names."""
+    model = _model(graph, name)
+    description = _described(model, name)
     by_stride = {tap.stride: tap.name for tap in description.taps}
     for stride in layers:
         if stride not in by_stride:
@@ -124,9 +150,10 @@ def _prune(model: Any, outputs: list[str], name: str) -> None:
     """Drop, in place, every node and constant that the named outputs do not need."""
     graph = model.graph
     produced = {out: node for node in graph.node for out in node.output}
+    promised = {value.name for value in graph.output}.intersection(produced)
     for output in outputs:
-        if output not in produced:
-            raise BadBackbone(f"{name}: the description names the output {output!r}, the graph does not have it")
+        if output not in promised:
+            raise BadBackbone(f"{name}: the description names the output {output!r}, the graph has no such output")
     wanted, queue = set(outputs), list(outputs)
     while queue:
         node = produced.get(queue.pop())
@@ -176,7 +203,7 @@ def _embedded() -> bytes:
     seal = path.with_suffix(".sha256")
     try:
         graph = path.read_bytes()
-        if seal.read_text() == hashlib.sha256(graph).hexdigest():
+        if seal.read_bytes() == hashlib.sha256(graph).hexdigest().encode():
             return graph
     except OSError:
         pass
@@ -198,8 +225,8 @@ def _replace(path: Path, content: bytes) -> None:
 
 def cache_folder() -> Path:
     """Where built graphs are kept: $AMISS_CACHE, else the user's cache folder."""
-    if "AMISS_CACHE" in os.environ:
-        return Path(os.environ["AMISS_CACHE"])
+    if chosen := os.environ.get("AMISS_CACHE"):
+        return Path(chosen)
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA", str(Path.home() / "AppData" / "Local"))) / "amiss" / "cache"
     return Path(os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))) / "amiss"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import pickle
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -53,7 +54,8 @@ class _Tensor:
         if data is None:
             raise BadBackbone("the weights file names a storage it does not hold; fetch the file again")
         last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
-        if min(self.shape, default=1) < 1 or min(self.strides, default=0) < 0 or not 0 <= last < data.size:
+        inside = self.offset >= 0 and min(self.strides, default=0) >= 0 and last < data.size
+        if not inside or min(self.shape, default=1) < 1 or math.prod(self.shape) > data.size:
             raise BadBackbone("a tensor in the weights file reaches beyond its storage; fetch the file again")
         step = data.itemsize
         view = np.lib.stride_tricks.as_strided(
@@ -123,7 +125,7 @@ def _parse(content: bytes, name: str) -> dict[str, npt.NDArray[Any]]:
         for key in keys:
             _fill(file, reader.storages[key], name)
         return {key: value.array() for key, value in entries.items() if isinstance(value, _Tensor)}
-    except (pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+    except (pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise BadBackbone(f"{name}: damaged weights file ({error}). Reinstall the package it came from") from error
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from amiss.contract import Progress
 from amiss.data.dataset import Split
-from amiss.detector import Progress
 from amiss.errors import BadLayout, UndefinedMetric
 from amiss.metrics.ranking import auroc, auroc_interval, average_precision, f1_max
 from amiss.metrics.regions import PixelScores

@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 a bug in amiss; 2 something handed over cannot be used (th
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from amiss.errors import AmissError
@@ -16,16 +17,25 @@ def main() -> None:
     from amiss.cli.app import app
 
     _safe_streams()
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         app(standalone_mode=True)
     except AmissError as error:
         _fail(str(error), 2)
-    except KeyboardInterrupt:
+    except _Interrupted:
         _fail("interrupted; nothing was written", 130)
     except BrokenPipeError:
         sys.exit(0)
     except OSError as error:
         _fail(f"{error.filename or 'a file'}: {error.strerror or error}; check the path, its rights and the free space", 2)
+
+
+class _Interrupted(BaseException):
+    """Ctrl-C under a name that the option parser does not catch."""
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise _Interrupted
 
 
 def _fail(text: str, code: int) -> None:

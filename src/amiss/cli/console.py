@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from amiss.detector import Progress
+from amiss.contract import Progress
 
 PATIENCE = 2.0  # seconds before progress is shown
 

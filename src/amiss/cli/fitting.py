@@ -13,9 +13,9 @@ from typing import Any, get_args
 import amiss
 from amiss import catalog
 from amiss.cli.console import Console
+from amiss.contract import Detector, build
 from amiss.data.dataset import Split
 from amiss.data.readers import printable
-from amiss.detector import Detector, build
 from amiss.errors import BadField, BadLayout, CannotWrite
 from amiss.fields import parse, unknown
 from amiss.model import Model

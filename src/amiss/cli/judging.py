@@ -5,12 +5,14 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import typer
 
 import amiss
+from amiss.artifact import file_digest
 from amiss.cli.console import Console
 from amiss.data.folder import pictures
 from amiss.data.readers import printable
@@ -24,7 +26,8 @@ def run_predict(model_path: Path, given: Sequence[str], out: Path, options: Opti
     model = amiss.load(model_path)
     paths = expand(given, out)
     with console.progress() as progress:
-        run = inspect(model, paths, out, options, title=f"{printable(model_path.name)}: {len(paths)} parts", progress=progress)
+        title = f"{printable(model_path.name)}: {len(paths)} parts"
+        run = inspect(model, paths, out, options, title=title, about=_about(model_path), progress=progress)
     for reason in run.skipped.values():
         console.warn(f"skipped {reason}")
     calibration = model.calibration
@@ -39,6 +42,14 @@ def run_predict(model_path: Path, given: Sequence[str], out: Path, options: Opti
     said = ", ".join(f"{count} {name}" for name, count in counts.items()) if calibration is not None else "no verdicts"
     lines = [f"{len(run.results)} parts: {said}; {milliseconds} ms each", *run.files.values()]
     console.result(values, lines)
+
+
+def _about(model_path: Path) -> dict[str, str]:
+    return {
+        "model file": printable(model_path.resolve()),
+        "model file sha256": file_digest(model_path),
+        "judged": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %z"),
+    }
 
 
 def expand(given: Sequence[str], out: Path) -> list[Path]:

@@ -59,12 +59,13 @@ def run_methods(name: str | None, console: Console) -> None:
 
 def run_backbones(console: Console) -> None:
     """The embedded backbones, with the taps they offer."""
-    from amiss.backbones.runtime import Backbone, load_graph
+    from amiss.backbones.runtime import describe as described
+    from amiss.backbones.runtime import load_graph
 
     rows: list[dict[str, Any]] = []
     for name in catalog.BACKBONES:
         graph = load_graph(name)
-        description = Backbone(graph, [], name=name).description
+        description = described(graph, name)
         strides = [tap.stride for tap in description.taps]
         rows.append({"name": name, "strides": strides, "mean": description.mean, "std": description.std, "bytes": len(graph)})
     if console.as_json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal, TypeVar, overload
@@ -88,6 +88,18 @@ class Split:
         return Split(tuple(kept)), failures
 
 
+@dataclass(frozen=True)
+class Listing:
+    """What looking through a folder or a table came to.
+
+    orphans  mask files that belong to no picture     notes  plain sentences on what was found and is not used
+    """
+
+    splits: Mapping[SplitName, tuple[Entry, ...]]
+    orphans: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 class Dataset(ABC):
     """Named categories, each with splits; `calibration` is empty unless the data set ships one."""
 
@@ -102,8 +114,17 @@ class Dataset(ABC):
     def split(self, category: str, name: SplitName) -> Split:
         """One split of one category; raises BadLayout for a category that is not there."""
 
+    def orphans(self, category: str) -> tuple[Path, ...]:
+        """Mask files that belong to no picture."""
+        return ()
+
+    def notes(self, category: str) -> tuple[str, ...]:
+        """Plain sentences on what was found and is not used."""
+        return ()
+
     def only(self) -> str:
         """The single category; raises BadLayout where there are several."""
         if len(self.categories) != 1:
-            raise BadLayout(f"{self.root} holds {len(self.categories)} categories; name one of {self.categories}")
+            names = ", ".join(self.categories)
+            raise BadLayout(f"{printable(self.root)} holds {len(self.categories)} categories; name one of {names}")
         return self.categories[0]

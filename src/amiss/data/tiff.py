@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import itertools
 import lzma
-import math
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +25,40 @@ Array = npt.NDArray[Any]
 
 MAX_RASTER = 2**31
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
+_JPEG = 7
 _COLOURS = {4: "a transparency mask", 5: "CMYK, meant for print", 8: "CIE Lab", 9: "ICC Lab", 32803: "a raw sensor mosaic"}
 _SAVE = "save it as 8- or 16-bit grey or RGB"
 _CUT = "the file is cut off or its strips are damaged"
+
+
+@dataclass(frozen=True)
+class _Page:
+    """The tags of the first page that matter. tall, wide  rows and columns of one strip or tile     bits  0 where mixed"""
+
+    width: int
+    height: int
+    layers: int
+    samples: int
+    bits: int
+    format: int
+    extras: tuple[int, ...]
+    photometric: int
+    compression: int
+    planes: int
+    predictor: int
+    fillorder: int
+    orientation: int
+    tiled: bool
+    tall: int
+    wide: int
+    big: bool
+    places: tuple[tuple[int, int], ...]
+    colormap: Array | None
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of one sample; bits that fill no whole byte stand in the next larger type."""
+        return np.dtype(f"{ {2: 'i', 3: 'f'}.get(self.format, 'u') }{(self.bits + 7) // 8}")
 
 
 def read_tiff(content: bytes) -> Array:
@@ -37,15 +68,12 @@ def read_tiff(content: bytes) -> Array:
     """
     page = _page(content)
     _check(page)
-    offsets, counts = list(page.dataoffsets), list(page.databytecounts)
-    if not offsets or any(not count or place + count > len(content) for place, count in zip(offsets, counts, strict=True)):
+    if not page.places or any(count < 1 or place + count > len(content) for place, count in page.places):
         raise Damaged(_CUT)
-    pieces = (content[place : place + count] for place, count in zip(offsets, counts, strict=True))
-    if page.compression == 7:
+    pieces = (content[place : place + count] for place, count in page.places)
+    if page.compression == _JPEG:
         return _jpeg(content, pieces)
-    image = _photometric(page, _raster(page, pieces))
-    orientation = page.tags.get(274)
-    return upright(image, 1 if orientation is None else orientation.value)
+    return upright(_photometric(page, _raster(page, pieces)), page.orientation)
 
 
 def upright(image: Array, orientation: int) -> Array:
@@ -66,45 +94,68 @@ def over_black(image: Array, alpha: Array) -> Array:
     return np.asarray(shown if image.dtype.kind == "f" else np.rint(shown), image.dtype)
 
 
-def _page(content: bytes) -> Any:
+def _page(content: bytes) -> _Page:
     import tifffile
 
     try:
         with tifffile.TiffFile(BytesIO(content)) as file:
-            return file.pages[0]
+            page = file.pages[0]
+            orientation, colormap = page.tags.get(274), page.colormap
+            height, width, rows = int(page.imagelength), int(page.imagewidth), int(page.rowsperstrip)
+            return _Page(
+                width=width,
+                height=height,
+                layers=int(page.imagedepth),
+                samples=int(page.samplesperpixel),
+                bits=page.bitspersample if isinstance(page.bitspersample, int) else 0,
+                format=int(page.sampleformat),
+                extras=tuple(int(extra) for extra in page.extrasamples),
+                photometric=int(page.photometric),
+                compression=int(page.compression),
+                planes=int(page.samplesperpixel) if page.planarconfig == 2 else 1,
+                predictor=int(page.predictor),
+                fillorder=int(page.fillorder),
+                orientation=1 if orientation is None else int(orientation.value),
+                tiled=bool(page.is_tiled),
+                tall=int(page.tilelength) if page.is_tiled else min(rows or height, height),
+                wide=int(page.tilewidth) if page.is_tiled else width,
+                big=file.byteorder == ">",
+                places=tuple(zip(map(int, page.dataoffsets), map(int, page.databytecounts), strict=True)),
+                colormap=None if colormap is None else np.asarray(colormap),
+            )
     except Exception as error:  # tifffile raises whatever its parsing meets
         raise Damaged(f"it cannot be read as TIFF ({error})") from error
 
 
-def _check(page: Any) -> None:
+def _check(page: _Page) -> None:
     """Refuse what is too large or not read, by name, before anything is allocated."""
-    width, height, samples, bits = page.imagewidth, page.imagelength, page.samplesperpixel, page.bitspersample
-    check_size(width, height)
-    if not isinstance(bits, int) or not (1 <= bits <= 16 or bits in (32, 64)):
-        raise Damaged(f"it has {bits} bits a sample", _SAVE)
-    if page.imagedepth != 1:
-        raise Damaged(f"it is a volume of {page.imagedepth} layers", "save the layer that is wanted")
+    check_size(page.width, page.height)
+    if not (1 <= page.bits <= 16 or page.bits in (32, 64)):
+        raise Damaged(f"its samples have {page.bits or 'unlike numbers of'} bits", _SAVE)
+    if page.layers != 1:
+        raise Damaged(f"it is a volume of {page.layers} layers", "save the layer that is wanted")
     base = 3 if page.photometric in (_RGB, _YCBCR) else 1
-    if page.photometric in _COLOURS or page.photometric not in (0, 1, 2, 3, 6):
-        raise Damaged(f"its colours are {_COLOURS.get(int(page.photometric), f'of kind {int(page.photometric)}')}", _SAVE)
-    if samples not in (base, base + 1) or (page.photometric == _PALETTE and (samples > 1 or bits > 8)):
-        raise Damaged(f"it has {samples} channels", _SAVE)
-    if page.compression not in _CODECS and page.compression != 7:
-        name = getattr(page.compression, "name", page.compression)
-        raise Damaged(f"it is compressed as {name}, which is not read", "save it uncompressed, as LZW or as deflate")
-    if page.compression == 7 and (bits != 8 or samples != base or page.photometric == _PALETTE):
+    if page.photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR):
+        raise Damaged(f"its colours are {_COLOURS.get(page.photometric, f'of kind {page.photometric}')}", _SAVE)
+    if page.photometric == _YCBCR and page.compression != _JPEG:
+        raise Damaged("its colours are YCbCr without JPEG", _SAVE)
+    if page.samples not in (base, base + 1) or (page.photometric == _PALETTE and (page.samples > 1 or page.bits > 8)):
+        raise Damaged(f"it has {page.samples} channels", _SAVE)
+    if page.compression not in (*_CODECS, _JPEG):
+        raise Damaged(f"its compression {page.compression} is not read", "save it uncompressed, as LZW or as deflate")
+    if page.compression == _JPEG and (page.bits != 8 or page.samples != base or page.photometric == _PALETTE):
         raise Damaged("it is compressed as JPEG in a way that is not read", _SAVE)
-    if page.compression != 7 and page.photometric == _YCBCR:
-        raise Damaged("its colours are YCbCr", _SAVE)
-    floating = page.sampleformat == 3
-    if page.sampleformat not in (1, 2, 3, 4) or (floating and bits not in (16, 32, 64)):
-        raise Damaged(f"its samples are of a kind that is not read (SampleFormat {page.sampleformat}, {bits} bits)", _SAVE)
-    if page.predictor not in (1, 2, 3) or (page.predictor == 3) > floating or (page.predictor == 2 and bits % 8):
+    floating = page.format == 3
+    if page.format not in (1, 2, 3, 4) or (floating and page.bits not in (16, 32, 64)):
+        raise Damaged(f"its samples are of a kind that is not read (SampleFormat {page.format}, {page.bits} bits)", _SAVE)
+    if page.predictor not in (1, 2, 3) or (page.predictor == 3) > floating or (page.predictor == 2 and page.bits % 8):
         raise Damaged(f"its predictor {page.predictor} is not read", "save it without a predictor")
     if page.fillorder != 1:
         raise Damaged("its bits are stored backwards (FillOrder 2)", _SAVE)
-    if width * height * samples * max(8, bits) // 8 > MAX_RASTER or math.prod(_block(page)) * samples > MAX_RASTER:
-        raise Damaged(f"it asks for {width} x {height} pixels of {samples} x {bits} bits", "reduce or crop the picture")
+    if page.tall < 1 or page.wide < 1:
+        raise Damaged(_CUT)
+    if max(page.width * page.height, page.tall * page.wide) * page.samples * max(8, page.bits) // 8 > MAX_RASTER:
+        raise Damaged(f"it asks for {page.width} x {page.height} pixels of {page.samples} x {page.bits} bits", "reduce it")
 
 
 def _jpeg(content: bytes, pieces: Iterator[bytes]) -> Array:
@@ -132,55 +183,39 @@ def _opencv(content: bytes) -> Array:
     return np.asarray(image)
 
 
-def _block(page: Any) -> tuple[int, int]:
-    """Rows and columns of one strip or tile."""
-    if page.is_tiled:
-        return int(page.tilelength), int(page.tilewidth)
-    return min(int(page.rowsperstrip) or page.imagelength, page.imagelength), int(page.imagewidth)
-
-
-def _raster(page: Any, pieces: Iterator[bytes]) -> Array:
+def _raster(page: _Page, pieces: Iterator[bytes]) -> Array:
     """All samples as they are stored, (H, W, S)."""
-    height, width, samples = page.imagelength, page.imagewidth, page.samplesperpixel
-    planes = samples if page.planarconfig == 2 else 1
-    tall, wide = _block(page)
-    raster = np.empty((height, width, samples), _dtype(page))
-    for plane, top, left in itertools.product(range(planes), range(0, height, tall), range(0, width, wide)):
+    raster = np.empty((page.height, page.width, page.samples), page.dtype)
+    tops, lefts = range(0, page.height, page.tall), range(0, page.width, page.wide)
+    for plane, top, left in itertools.product(range(page.planes), tops, lefts):
         piece = next(pieces, None)
         if piece is None:
             raise Damaged(_CUT)
-        rows = tall if page.is_tiled else min(tall, height - top)
-        block = _decoded(page, piece, rows, wide, samples // planes)
-        channels = slice(plane, plane + 1) if planes > 1 else slice(None)
-        raster[top : top + rows, left : left + wide, channels] = block[: height - top, : width - left]
+        rows = page.tall if page.tiled else min(page.tall, page.height - top)
+        block = _decoded(page, piece, rows)[: page.height - top, : page.width - left]
+        channels = slice(plane, plane + 1) if page.planes > 1 else slice(None)
+        raster[top : top + rows, left : left + page.wide, channels] = block
     return raster
 
 
-def _dtype(page: Any) -> np.dtype[Any]:
-    """Type of one sample; bits that fill no whole byte stand in the next larger type."""
-    bits = page.bitspersample
-    kind = {2: "i", 3: "f"}.get(int(page.sampleformat), "u")
-    return np.dtype(f"{kind}{(bits + 7) // 8}")
-
-
-def _decoded(page: Any, piece: bytes, rows: int, wide: int, samples: int) -> Array:
-    """One strip or tile, (rows, wide, samples)."""
-    bits, dtype = page.bitspersample, _dtype(page)
-    length = (wide * samples * bits + 7) // 8
+def _decoded(page: _Page, piece: bytes, rows: int) -> Array:
+    """One strip or tile, (rows, wide, samples of a plane)."""
+    samples, dtype = page.samples // page.planes, page.dtype
+    length = (page.wide * samples * page.bits + 7) // 8
     try:
-        raw = _CODECS[int(page.compression)](piece, rows * length, _block(page)[0] * length)
+        raw = _CODECS[page.compression](piece, rows * length, page.tall * length)
     except (zlib.error, lzma.LZMAError) as error:
         raise Damaged(f"{_CUT} ({error})") from error
     if len(raw) < rows * length:
         raise Damaged(_CUT)
     values = np.frombuffer(raw, np.uint8, rows * length).reshape(rows, length)
-    if bits % 8:
-        ones = np.unpackbits(values, axis=1)[:, : wide * samples * bits].reshape(rows, wide, samples, bits)
-        return np.asarray(ones @ (1 << np.arange(bits)[::-1]), dtype)
+    if page.bits % 8:
+        ones = np.unpackbits(values, axis=1)[:, : page.wide * samples * page.bits]
+        return np.asarray(ones.reshape(rows, page.wide, samples, -1) @ (1 << np.arange(page.bits)[::-1]), dtype)
     if page.predictor == 3:
         values = _float_predictor(values, samples, dtype.itemsize)
-    big = page.predictor == 3 or page.parent.byteorder == ">"
-    block = values.view(dtype.newbyteorder(">" if big else "<")).reshape(rows, wide, samples).astype(dtype, copy=False)
+    order: Literal["<", ">"] = ">" if page.big or page.predictor == 3 else "<"
+    block = values.view(dtype.newbyteorder(order)).reshape(rows, page.wide, samples).astype(dtype, copy=False)
     return np.asarray(np.cumsum(block, axis=1, dtype=dtype)) if page.predictor == 2 else block
 
 
@@ -191,27 +226,24 @@ def _float_predictor(values: Array, samples: int, size: int) -> Array:
     return np.ascontiguousarray(summed.reshape(rows, size, -1).swapaxes(1, 2)).reshape(rows, length)
 
 
-def _photometric(page: Any, raster: Array) -> Array:
+def _photometric(page: _Page, raster: Array) -> Array:
     """Stored samples as colours: palette looked up, odd depths scaled to full range, white-is-zero turned, alpha over black."""
     if page.photometric == _PALETTE:
         return _palette(page, raster[..., 0])
-    if page.bitspersample % 8:
-        full = np.iinfo(raster.dtype).max
-        raster = np.asarray(np.rint(raster * (full / (2**page.bitspersample - 1))), raster.dtype)
+    if page.bits % 8:
+        raster = np.asarray(np.rint(raster * (np.iinfo(raster.dtype).max / (2**page.bits - 1))), raster.dtype)
     base = 3 if page.photometric == _RGB else 1
     colours, alpha = raster[..., :base], raster[..., base:]
     if page.photometric == _WHITE_IS_ZERO:
         colours = (1 if raster.dtype.kind == "f" else np.iinfo(raster.dtype).max) - colours
-    meaning = [int(extra) for extra in page.extrasamples]
-    return over_black(colours, alpha) if alpha.shape[2] and meaning in ([], [2]) else colours
+    return over_black(colours, alpha) if alpha.shape[2] and page.extras in ((), (2,)) else colours
 
 
-def _palette(page: Any, index: Array) -> Array:
+def _palette(page: _Page, index: Array) -> Array:
     """Colours by index, 8 bits each; some writers fill the 16-bit table with 8-bit values."""
     table = page.colormap
-    if table is None or np.shape(table) != (3, 2**page.bitspersample):
+    if table is None or table.shape != (3, 2**page.bits):
         raise Damaged("its palette is damaged")
-    table = np.asarray(table, np.uint16)
     colours = np.asarray(table if table.max() < 256 else table >> 8, np.uint8).T
     return np.asarray(colours[index])
 

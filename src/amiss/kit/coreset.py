@@ -53,7 +53,7 @@ class _Greedy:
     """The state of one selection: picks, and for every vector a bound on its squared distance to them."""
 
     FRONT = 8192  # how many of the largest bounds are brought up to date before a round of picks
-    GROUP = 256  # picks measured in one product, after which covered vectors drop out
+    GROUP = 512  # picks measured in one product, after which covered vectors drop out
     BLOCK = 4096  # vectors measured in one product
     CLOSE = 1e-3  # squared distances below this share of the squared norm have cancelled; they are measured directly
 
@@ -101,7 +101,7 @@ class _Greedy:
                 who, points, norms, bounds = who[far], points[far], norms[far], bounds[far]
 
     def _pick(self, floor: float, count: int) -> int:
-        """Plain greedy while the largest distance is at least `floor`, which no vector outside reaches; how many were picked."""
+        """Plain greedy while the largest distance is at least `floor`, which nobody outside reaches; the number picked."""
         front = np.flatnonzero(self.bounds >= floor)  # in index order, so that the first of equals is taken
         if not len(front):
             return 0

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
+import tempfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -73,25 +77,47 @@ class ImageExtractor:
         """graph  the backbone's ONNX bytes where they travelled with a model; None to load them by name"""
         self.graph = load_graph(backbone) if graph is None else graph
         self.backbone = Backbone(self.graph, layers, name=backbone)
-        self.size, self.aspect = size, aspect
+        self.layers, self.size, self.aspect = layers, size, aspect
 
     def __call__(self, sample: Sample, *, cache: Path | None = None) -> Features:
         """Features of one sample that has an image.
 
-        cache  folder to look in first and to write to; entries are keyed by the picture's content
+        cache  folder to look in first and to write to; entries are keyed by the picture's content, the backbone, its
+               layers and the size it sees
         """
         assert sample.image is not None  # the detector has checked what it sees
         image = sample.image
         shape = (image.shape[0], image.shape[1])
         size = self.backbone.description.size or network_size(shape, self.size, self.aspect)
-        path = None if cache is None else cache / f"{sample.digest}.npz"
-        if path is not None and path.is_file():
-            with np.load(path) as stored:
-                maps = [stored[name] for name in stored.files]
-        else:
+        path = None if cache is None else cache / f"{sample.digest}-{self._key(size)}.npz"
+        maps = _stored(path)
+        if maps is None:
             maps = [grid[0] for grid in self.backbone(resize(image, size)[None])]
-            if path is not None:
-                np.savez(path, *maps)
+            _store(path, maps)
         grids = tuple((grid.shape[1], grid.shape[2]) for grid in maps)
         layers = tuple(np.ascontiguousarray(grid.reshape(len(grid), -1).T) for grid in maps)
         return Features(layers=layers, grids=grids, size=size, shape=shape)
+
+    def _key(self, size: tuple[int, int]) -> str:
+        """Names what, beside the picture, the features depend on."""
+        return hashlib.blake2b(f"{self.backbone.digest} {self.layers} {size}".encode(), digest_size=8).hexdigest()
+
+
+def _stored(path: Path | None) -> list[Array] | None:
+    """The feature maps of an entry in the cache; None where there is none that can be read."""
+    if path is None or not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return [stored[name] for name in stored.files]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _store(path: Path | None, maps: list[Array]) -> None:
+    """Write an entry under a temporary name, then rename it, so that nobody reads half of it."""
+    if path is None:
+        return
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+        np.savez(file, *maps)
+    os.replace(file.name, path)

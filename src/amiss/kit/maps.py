@@ -35,20 +35,20 @@ def reweighted(patch: Array, distance: float, anchor: int, bank: MemoryBank, *, 
     """The largest patch score times 1 - softmax of its anchor among the anchor's neighbours.
 
     patch   (C,) the most anomalous patch     distance  to its nearest bank vector     anchor  index of that vector
-    neighbours  b, cut to the bank's size     rule  "paper" or "rvorias"
+    neighbours  b, cut to the bank's size; where that is 1 there is nothing to weigh against and the distance comes back
+    rule    "paper" or "rvorias"
     source  Roth et al. 2022, equation 7; the sum is done as log-sum-exp, for exp(distance) overflows
     """
-    _, around = bank.nearest(bank.vectors[anchor][None], min(neighbours, len(bank)))
-    members = around[0]
-    scale = 1.0
+    count = min(neighbours, len(bank))
+    if count == 1:
+        return distance
+    _, around = bank.nearest(bank.vectors[anchor][None], count)
+    others = [member for member in around[0] if member != anchor][: count - 1]  # an exact twin may have taken its place
+    difference = bank.vectors[[anchor, *others]] - patch
+    logits = np.sqrt(np.einsum("ij,ij->i", difference, difference, dtype=np.float64))
     if rule == "rvorias":
-        members, scale = members[members != anchor], float(np.sqrt(len(patch)))
-    elif anchor not in members:
-        members = np.append(members[:-1], anchor)  # an exact twin of the anchor took its place
-    if not len(members):
-        return distance  # a bank of one vector: nothing to weigh against
-    difference = bank.vectors[members] - patch
-    logits = np.sqrt(np.einsum("ij,ij->i", difference, difference, dtype=np.float64)) / scale
-    peak = logits.max()
-    log_sum = peak + np.log(np.exp(logits - peak).sum())
-    return float(-np.expm1(distance / scale - log_sum) * distance)
+        logits /= np.sqrt(len(patch))
+    summed = logits[1:] if rule == "rvorias" else logits
+    peak = summed.max()
+    log_sum = peak + np.log(np.exp(summed - peak).sum())
+    return float(-np.expm1(logits[0] - log_sum) * distance)

@@ -1,7 +1,7 @@
 """A bank of vectors that answers: which are nearest, and how far.
 
-Exact blocked search in float32. Inside a block ||q - b||^2 is ranked by q.b - |b|^2 / 2, one matrix product;
-the winners are then measured by direct difference, so that the distances carry no cancellation error.
+Exact blocked search in float32. Inside a block ||q - b||^2 is ranked by q.b - |b|^2 / 2, one matrix product, both moved
+by the bank's mean; the winners are then measured by direct difference, so that the distances carry no cancellation error.
 """
 
 from __future__ import annotations
@@ -25,13 +25,17 @@ class MemoryBank:
 
     vectors: Array
     rows: Array
+    _centre: Array = field(init=False, repr=False)
     _ranked: Array = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.vectors.ndim != 2 or not len(self.vectors) or self.rows.shape != (len(self.vectors), 3):
             raise BadField(f"a bank needs (N, C) vectors and (N, 3) rows; met {self.vectors.shape}, {self.rows.shape}")
-        half_norms = 0.5 * np.einsum("ij,ij->i", self.vectors, self.vectors)
-        object.__setattr__(self, "_ranked", np.column_stack([self.vectors, -half_norms]).astype(np.float32))
+        centre = self.vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+        centred = self.vectors - centre  # close to the origin, so that products lose little
+        half_norms = 0.5 * np.einsum("ij,ij->i", centred, centred)
+        object.__setattr__(self, "_centre", centre)
+        object.__setattr__(self, "_ranked", np.column_stack([centred, -half_norms]).astype(np.float32))
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -46,7 +50,7 @@ class MemoryBank:
         """
         if not 1 <= k <= len(self):
             raise BadField(f"k = {k} neighbours asked of a bank of {len(self)}; choose k from 1 to {len(self)}")
-        lifted = np.column_stack([queries, np.ones(len(queries))]).astype(np.float32)
+        lifted = np.column_stack([queries - self._centre, np.ones(len(queries))]).astype(np.float32)
         step = max(1, _BLOCK // max(1, min(len(queries), 2048)))
         distances = np.empty((len(queries), k), np.float32)
         indices = np.empty((len(queries), k), np.int64)

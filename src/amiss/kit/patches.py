@@ -24,10 +24,7 @@ def pool(grid: Array, size: int, *, border: str) -> Array:
     """
     if size == 1:
         return grid
-    reach = size // 2
-    if border == "reflect" and reach > min(grid.shape[:2]):
-        border = "replicate"  # a grid smaller than the neighbourhood has nothing to mirror
-    padded = np.pad(grid, ((reach, reach), (reach, reach), (0, 0)), mode=BORDERS[border])  # type: ignore[call-overload]
+    padded = _padded(grid, size // 2, border)
     height, width = grid.shape[:2]
     rows = sum((padded[i : i + height] for i in range(1, size)), start=padded[:height])
     total = sum((rows[:, j : j + width] for j in range(1, size)), start=rows[:, :width])
@@ -39,10 +36,17 @@ def unfold(grid: Array, size: int, *, border: str) -> Array:
 
     grid  (h, w, C)     return  (h, w, C * size * size), channel-major as torch's unfold
     """
-    reach = size // 2
-    padded = np.pad(grid, ((reach, reach), (reach, reach), (0, 0)), mode=BORDERS[border])  # type: ignore[call-overload]
+    padded = _padded(grid, size // 2, border)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(0, 1))  # (h, w, C, size, size)
     return windows.reshape(*grid.shape[:2], -1)
+
+
+def _padded(grid: Array, reach: int, border: str) -> Array:
+    """The grid with `reach` more cells on each side."""
+    if border == "reflect" and reach > min(grid.shape[:2]):
+        border = "replicate"  # a grid smaller than the neighbourhood has nothing to mirror
+    padded: Array = np.pad(grid, ((reach, reach), (reach, reach), (0, 0)), mode=BORDERS[border])  # type: ignore[call-overload]
+    return padded
 
 
 def squeeze(vectors: Array, channels: int) -> Array:

@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from amiss.detector import Detector, Progress, State
+from amiss.contract import Detector, Progress, State
 from amiss.errors import BadField, BadModelFile
 from amiss.fields import byte_count, option
 from amiss.kit.candidates import Candidates
@@ -38,6 +38,17 @@ Array = npt.NDArray[Any]
 log = logging.getLogger(__name__)
 
 _PATCHIFY_CHANNELS = 1024  # the paper code's width of one layer and of all layers joined
+
+
+@dataclass(frozen=True)
+class _Gathered:
+    """What one pass over the good parts yields: patches, channels of each layer, scale of each, ids, grids and sizes."""
+
+    candidates: Candidates
+    channels: list[int]
+    scale: Array
+    ids: list[str]
+    grids: Array
 
 
 @dataclass(kw_only=True)
@@ -57,14 +68,14 @@ class PatchCore(Detector):
     quick: ClassVar[dict[str, Any]] = {"size": 96, "bank": 200}
 
     backbone: str = option("efficientnet_lite0", "embedded backbone, or the path of an ONNX file that describes itself")
-    layers: tuple[int, ...] = option((4, 8, 16), "strides of the feature layers to join")
+    layers: tuple[int, ...] = option((4, 8, 16, 32), "strides of the feature layers to join")
     grid: int | None = option(8, "stride of the patch grid; none for the finest layer's")
     size: int = option(320, "the network sees size x size pixels of area")
     aspect: Aspect = option("keep", "keep the picture's proportions, or force a square")
     embedding: Literal["avgpool", "patchify"] = option("avgpool", "neighbourhood mean, or the paper code's adaptive pool")
     pooling: int = option(3, "side of the neighbourhood a patch looks at, odd")
-    border: Literal["reflect", "replicate", "zero"] = option("reflect", "what lies beyond the edge of a feature grid")
-    scale: Literal["mean", "unit", "none"] = option("mean", "divide each layer by its mean length, by its own, or not")
+    border: Literal["reflect", "replicate", "zero"] = option("zero", "what lies beyond the edge of a feature grid")
+    scale: Literal["picture", "root", "mean", "unit", "none"] = option("picture", "what a layer's vectors are divided by")
     coreset: float = option(1.0, "share of the patches kept in the bank")
     bank: int | None = option(10_000, "most patches kept in the bank; none for no limit")
     start: Literal["random", "first"] = option("random", "where the coreset selection starts")
@@ -116,10 +127,10 @@ class PatchCore(Detector):
         self, samples: Iterable[Sample], truths: Sequence[Truth] | None, progress: Progress, workdir: Path | None
     ) -> None:
         rng = self.rng()
-        self._extract = self._extract or self._extractor(None)
-        candidates = self._gather(samples, rng, progress, workdir)
-        vectors = candidates.vectors()
-        vectors *= np.repeat(self.scale_, self._channels)
+        extract = self._extract or self._extractor(None)
+        found = self._gather(extract, samples, rng, progress, workdir)
+        vectors = found.candidates.vectors()
+        vectors *= np.repeat(found.scale, found.channels)
         count = min(self.bank or len(vectors), max(1, round(self.coreset * len(vectors))))
         reduced = project(vectors, self.projection, rng)
         start = int(rng.integers(len(vectors))) if self.start == "random" else 0
@@ -127,41 +138,42 @@ class PatchCore(Detector):
             reduced, count, start=start, progress=lambda done, total: progress("choosing the bank", done, total)
         )
         log.info("bank: %d of %d patches, covering radius %.4g", len(picks), len(vectors), radius)
-        self.bank_ = MemoryBank(vectors[picks], candidates.rows()[picks])
+        self._extract, self.samples_, self.grids_, self.scale_ = extract, found.ids, found.grids, found.scale
+        self.bank_ = MemoryBank(vectors[picks], found.candidates.rows()[picks])
 
     def _gather(
-        self, samples: Iterable[Sample], rng: np.random.Generator, progress: Progress, workdir: Path | None
-    ) -> Candidates:
-        """Patches of all samples under the memory budget; learns the layers' scales on the way."""
-        assert self._extract is not None
+        self,
+        extract: ImageExtractor,
+        samples: Iterable[Sample],
+        rng: np.random.Generator,
+        progress: Progress,
+        workdir: Path | None,
+    ) -> _Gathered:
+        """Patches of all samples under the memory budget, and the layers' scales."""
         total = len(samples) if isinstance(samples, Sequence) else None
-        candidates: Candidates | None = None
-        lengths: Array = np.zeros(1)
-        ids, grids = [], []
+        candidates = Candidates(0, rng)
+        lengths: list[Array] = []
+        channels, ids, grids = [1], [], []
         for index, sample in enumerate(samples):
             self._check_modality(sample)
-            features = self._extract(sample, cache=workdir)
-            layers, (height, width) = self._embed(features)
-            lengths = lengths + np.array([np.linalg.norm(layer, axis=1).sum() for layer in layers])
-            vectors = np.concatenate(layers, axis=1)
-            if candidates is None:
-                self._channels = [layer.shape[1] for layer in layers]
-                candidates = Candidates(self._capacity(vectors.shape[1]), rng)
-            rows = np.zeros((len(vectors), 3), np.int32)
-            rows[:, 0], rows[:, 1] = index, np.arange(len(vectors))
-            candidates.add(vectors, rows)
+            features = extract(sample, cache=workdir)
+            layers, shape = self._embed(features)
+            lengths.append(np.array([np.linalg.norm(layer, axis=1).mean() for layer in layers]))
+            if not index:
+                channels = [layer.shape[1] for layer in layers]
+                candidates = Candidates(self._capacity(sum(channels)), rng)
+            rows = np.zeros((len(layers[0]), 3), np.int32)
+            rows[:, 0], rows[:, 1] = index, np.arange(len(rows))
+            candidates.add(np.concatenate(layers, axis=1), rows)
             ids.append(sample.id)
-            grids.append((height, width, *features.shape))
+            grids.append((*shape, *features.shape))
             progress("reading good parts", index + 1, total)
-        assert candidates is not None
         if candidates.sampled:
             log.warning(
                 "memory = %s holds %d of %d patches; the bank is chosen from a uniform sample of them",
                 self.memory, len(candidates.rows()), candidates.seen,
             )  # fmt: skip
-        self.samples_, self.grids_ = ids, np.array(grids, np.int32)
-        self.scale_ = self._scales(lengths / candidates.seen)
-        return candidates
+        return _Gathered(candidates, channels, self._scales(np.mean(lengths, axis=0)), ids, np.array(grids, np.int32))
 
     def _capacity(self, channels: int) -> int:
         """How many candidates the budget holds: the vector, its projection twice (moved to the start), and bookkeeping."""
@@ -169,7 +181,7 @@ class PatchCore(Detector):
         return byte_count(self.memory) // (4 * (channels + 2 * reduced) + 40)
 
     def _scales(self, mean_lengths: Array) -> Array:
-        if self.scale != "mean":
+        if self.scale not in ("mean", "root"):
             return np.ones(len(mean_lengths), np.float32)
         return np.asarray(1 / np.maximum(mean_lengths, 1e-12), np.float32)
 
@@ -187,9 +199,18 @@ class PatchCore(Detector):
         layers = [self._layer(features.grid(index), shape) for index in range(len(self.layers))]
         if self.embedding == "patchify":
             layers = [squeeze(np.concatenate(layers, axis=1), _PATCHIFY_CHANNELS)]
-        if self.scale == "unit":
-            layers = [layer / np.maximum(np.linalg.norm(layer, axis=1, keepdims=True), 1e-12) for layer in layers]
-        return layers, shape
+        return [self._normalised(layer) for layer in layers], shape
+
+    def _normalised(self, layer: Array) -> Array:
+        """A layer's patches divided by a length, as `scale` says; by the mean over good parts only in `_scales`."""
+        if self.scale in ("mean", "none"):
+            return layer
+        lengths = np.linalg.norm(layer, axis=1, keepdims=True)
+        if self.scale == "picture":
+            lengths = lengths.mean()
+        elif self.scale == "root":
+            lengths = np.sqrt(lengths)
+        return np.asarray(layer / np.maximum(lengths, 1e-12), np.float32)
 
     def _layer(self, grid: Array, shape: tuple[int, int]) -> Array:
         if self.embedding == "patchify":

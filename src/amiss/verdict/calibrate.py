@@ -20,7 +20,7 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from amiss.calibration import Calibration, How, needed
-from amiss.detector import Detector, Progress
+from amiss.contract import Detector, Progress
 from amiss.errors import TooFewSamples
 from amiss.model import Model
 from amiss.types import Sample

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from amiss import __version__
 from amiss.calibration import Calibration
+from amiss.contract import Progress
 from amiss.data.readers import printable, read_image, read_sample
-from amiss.detector import Progress
 from amiss.errors import CannotWrite, UnreadableFile
 from amiss.model import Model
 from amiss.types import Result, Sample
@@ -57,10 +58,18 @@ class Inspection:
 
 
 def inspect(
-    model: Model, paths: Sequence[Path], out: Path, options: Options, *, title: str, progress: Progress | None = None
+    model: Model,
+    paths: Sequence[Path],
+    out: Path,
+    options: Options,
+    *,
+    title: str,
+    about: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
 ) -> Inspection:
     """Judge every path in order; everything is written beside `out` first and moved in when all of it is there.
 
+    title  of the report     about  facts to show with the settings, e.g. the model file's digest
     raises  UnreadableFile for the first picture that cannot be read, unless they are skipped; CannotWrite
     """
     try:
@@ -71,7 +80,7 @@ def inspect(
     try:
         run = _Inspector(model, stage, options)
         run.judge_all(paths, progress)
-        run.write(title)
+        run.write(title, about or {})
         files = _move_in(stage, out)
     except OSError as error:
         raise CannotWrite(f"{printable(out)}: writing failed ({error.strerror}); free space or choose another --out") from error
@@ -126,7 +135,7 @@ class _Inspector:
     def verdicts(self) -> dict[str, int]:
         return dict(Counter(result.verdict.outcome for result in self.results if result.verdict is not None))
 
-    def write(self, title: str) -> None:
+    def write(self, title: str, about: Mapping[str, Any]) -> None:
         rows = list(self._rows())
         with (self._stage / "results.csv").open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             writer = csv.DictWriter(file, COLUMNS)
@@ -136,7 +145,7 @@ class _Inspector:
         if self._options.report:
             write_report(
                 self._stage / "report.html", list(self._cards.values()), title=title,
-                settings=describe(self._model), summary=self._summary(), warnings=self._warnings(),
+                settings={**about, **describe(self._model)}, summary=self._summary(), warnings=self._warnings(),
             )  # fmt: skip
 
     def _keep(self, sample: Sample, result: Result) -> None:
@@ -233,15 +242,16 @@ def display_range(calibration: Calibration | None) -> tuple[float, float] | None
     typical = float(np.median(calibration.scores))
     largest = calibration.threshold if calibration.threshold is not None else calibration.scores[-1]
     step = max(largest - typical, 1e-3 * abs(typical), 1e-12)
-    return typical, largest + 2 * step
+    return typical, largest + step
 
 
 def describe(model: Model) -> dict[str, Any]:
     """The settings that made a model, for the report's last table."""
     calibration = model.calibration
     return {
+        "amiss": __version__,
         "method": model.detector.name,
-        **{f"field {name}": value for name, value in model.detector.fields().items()},
+        "fields": model.detector.fields(),
         "good parts fitted on": model.origin.get("parts"),
         "data fingerprint": model.origin.get("fingerprint"),
         "false-alarm budget": None if calibration is None else calibration.budget,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,5 +52,5 @@ def write_report(
             f"{printable(path)}: the report cannot be written there ({reason}); free space or choose another file"
         ) from error
     finally:
-        if unfinished.exists():
-            unfinished.unlink()
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)

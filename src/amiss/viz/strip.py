@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 
 from amiss.viz.markup import text
@@ -16,6 +17,7 @@ _WIDTH = 1000  # about, in pixels: piles stand one mark apart
 _LANE = 96  # at most
 _AXIS = 36
 _LINE = 14
+_LEAST, _MOST = 1e-100, 1e100  # smaller differences are none; scores beyond are not drawn, nor NaN
 _SKEW = 30  # positive scores whose largest exceeds this many medians are drawn on a logarithmic axis
 
 
@@ -41,9 +43,10 @@ class Axis:
     def over(cls, scores: Sequence[float]) -> Axis:
         """An axis that shows all these scores, with some air at both ends."""
         low, high = min(scores), max(scores)
-        logarithmic = low > 0 and high > _SKEW * median(scores)
+        logarithmic = low > 1e-12 * high and high > _SKEW * median(scores)
         ends = [math.log10(low), math.log10(high)] if logarithmic else [low, high]
-        air = 0.03 * (ends[1] - ends[0]) or 0.1 * abs(low) or 1.0
+        width, size = ends[1] - ends[0], abs(ends[0])
+        air = 0.03 * width if width > _LEAST else 0.1 * size if size > _LEAST else 1.0
         return cls(ends[0] - air, ends[1] + air, logarithmic)
 
     def place(self, score: float) -> float:
@@ -58,7 +61,7 @@ class Axis:
             return [score for score in scores if self.low <= math.log10(score) <= self.high]
         rough = (self.high - self.low) / 5
         unit = 10 ** math.floor(math.log10(rough))
-        step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough)
+        step = next((unit * factor for factor in (1, 2, 5) if unit * factor >= rough), 10 * unit)
         return [step * number for number in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)]
 
 
@@ -67,7 +70,7 @@ def strip(dots: Sequence[Dot], thresholds: Mapping[str, float], style: str) -> I
 
     thresholds  what lies above each, e.g. {"NG": 3.1, "REVIEW": 2.7}     style  format of a score
     """
-    dots = [dot for dot in dots if math.isfinite(dot.score)]
+    dots = [dot for dot in dots if abs(dot.score) < _MOST]
     if not dots:
         return
     axis = Axis.over([dot.score for dot in dots] + list(thresholds.values()))
@@ -81,8 +84,8 @@ def strip(dots: Sequence[Dot], thresholds: Mapping[str, float], style: str) -> I
     yield f'<svg class="strip" role="img" aria-label="{label}" width="100%" height="{bottom + _AXIS}">\n'
     yield from drawn
     yield from _ticks(axis, bottom)
-    for number, (name, level) in enumerate(thresholds.items()):
-        yield _threshold(name, f"{name} above {level:{style}}", axis.place(level), (12 + _LINE * number, bottom))
+    for name, y in _rows(thresholds, axis).items():
+        yield _threshold(name, f"{name} above {thresholds[name]:{style}}", axis.place(thresholds[name]), (y, bottom))
     yield "</svg>\n"
 
 
@@ -124,18 +127,34 @@ def _mark(dot: Dot, place: float, y: float, side: int) -> str:
 
 
 def _ticks(axis: Axis, bottom: int) -> Iterator[str]:
-    for score in axis.ticks():
-        place = axis.place(score)
+    scores = axis.ticks()
+    style = _tick_style(scores)
+    for score in scores:
+        place, said = axis.place(score), f"{score:{style}}"
         yield f'<line class="tick" x1="{place:.2f}%" x2="{place:.2f}%" y1="{bottom}" y2="{bottom + 5}"/>'
-        yield f'<text class="tick" x="{place:.2f}%" y="{bottom + 18}" text-anchor="middle">{score:.6g}</text>\n'
+        yield f'<text class="tick" x="{place:.2f}%" y="{bottom + 18}" text-anchor="middle">{said}</text>\n'
     kind = "score, logarithmic" if axis.logarithmic else "score"
     yield f'<text class="tick" x="100%" y="{bottom + 32}" text-anchor="end">{kind} (higher is more unusual)</text>\n'
 
 
+def _tick_style(scores: Sequence[float]) -> str:
+    """As many decimals as tell neighbours apart."""
+    gap = min((b - a for a, b in pairwise(scores)), default=1.0)
+    decimals = max(0, -math.floor(math.log10(gap) + 1e-6)) if gap > 0 else 99
+    return f".{decimals}f" if decimals <= 9 and max(map(abs, scores), default=0) < 1e8 else ".6g"
+
+
+def _rows(thresholds: Mapping[str, float], axis: Axis) -> dict[str, int]:
+    """The height of each label, such that none lies across the line of another that starts below it."""
+    names = sorted(thresholds, key=lambda name: thresholds[name])
+    if names and axis.place(thresholds[names[0]]) >= 50:
+        names.reverse()
+    return {name: 12 + _LINE * row for row, name in enumerate(names)}
+
+
 def _threshold(name: str, label: str, place: float, span: tuple[int, int]) -> str:
-    """A line down the strip with its label: NG's to the right and REVIEW's to the left, away from each other, if there is room."""
-    right = place < 75 if name == "NG" else place < 25
-    anchor, shift = ("start", 5) if right else ("end", -5)
+    """A line down the strip with its label beside its upper end, on the side where there is room."""
+    anchor, shift = ("start", 5) if place < 50 else ("end", -5)
     return (
         f'<line class="threshold {text(name)}" x1="{place:.2f}%" x2="{place:.2f}%" y1="{span[0] - 10}" y2="{span[1]}"/>'
         f'<text class="threshold" x="{place:.2f}%" y="{span[0]}" dx="{shift}" text-anchor="{anchor}">{text(label)}</text>\n'
