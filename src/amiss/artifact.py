@@ -106,10 +106,10 @@ def file_digest(path: str | os.PathLike[str]) -> str:
 def _members(artifact: Artifact) -> dict[str, bytes]:
     from safetensors.numpy import save
 
-    members = {"state.safetensors": save({k: np.ascontiguousarray(v) for k, v in artifact.arrays.items()})}
+    members = {"state.safetensors": save({k: np.asarray(v, order="C") for k, v in artifact.arrays.items()})}
     members |= {f"{key}.onnx": graph for key, graph in artifact.graphs.items()}
     if artifact.goldens:
-        members["goldens.safetensors"] = save({k: np.ascontiguousarray(v) for k, v in artifact.goldens.items()})
+        members["goldens.safetensors"] = save({k: np.asarray(v, order="C") for k, v in artifact.goldens.items()})
     digests = {key: hashlib.sha256(content).hexdigest() for key, content in members.items()}
     description = {"format": FORMAT, **artifact.description, "digests": digests}
     return {"model.json": json.dumps(description, indent=1, allow_nan=False).encode(), **members}

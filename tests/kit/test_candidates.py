@@ -64,9 +64,9 @@ def test_sampling_never_throws_away_half_of_the_capacity() -> None:
         assert len(kept(gathered(200, [50] * 40, seed))) >= 0.6 * 200
 
 
-@pytest.mark.parametrize("parts", [[40] * 25, [1000], [1] * 1000, [900, 100]], ids=["parts", "whole", "singly", "uneven"])
+@pytest.mark.parametrize("parts", [[40] * 25, [1000], [5] * 200, [900, 100]], ids=["parts", "whole", "few at a time", "uneven"])
 def test_every_vector_has_the_same_chance_wherever_it_came(parts: list[int]) -> None:
-    runs = 150 if len(parts) > 100 else 300
+    runs = 300
     times = np.zeros(1000)
     for seed in range(runs):
         times[kept(gathered(100, parts, seed))] += 1
@@ -105,4 +105,4 @@ def test_memory_does_not_double_while_the_sample_shrinks() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert candidates.sampled
-    assert peak < 1.5 * capacity * channels * 4
+    assert peak < 1.25 * capacity * channels * 4

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amiss.kit.patches import pool, regrid, squeeze, unfold
+from tests.kit.oracles import bins, neighbourhoods, resampled
 
 Array = npt.NDArray[Any]
 
@@ -19,59 +20,6 @@ SHAPES = ((1, 1), (1, 7), (5, 1), (3, 4), (7, 5), (2, 2))
 
 def made(h: int, w: int, channels: int = 3, seed: int = 0) -> Array:
     return np.random.default_rng(seed).standard_normal((h, w, channels)).astype(np.float32)
-
-
-def met(grid: Array, row: int, column: int, border: str) -> Array:
-    """The features at a place that may lie outside the grid."""
-    h, w, channels = grid.shape
-    if border == "zero":
-        return grid[row, column].astype(float) if 0 <= row < h and 0 <= column < w else np.zeros(channels)
-    return grid[inside(row, h, border), inside(column, w, border)].astype(float)
-
-
-def inside(index: int, length: int, border: str) -> int:
-    if border == "replicate":
-        return min(max(index, 0), length - 1)
-    return -index - 1 if index < 0 else 2 * length - 1 - index if index >= length else index
-
-
-def neighbourhoods(grid: Array, size: int, border: str) -> Array:
-    """(h, w, C, size, size), one cell after another."""
-    h, w, channels = grid.shape
-    reach = size // 2
-    if border == "reflect" and reach > min(h, w):
-        border = "replicate"  # nothing left to mirror
-    out = np.zeros((h, w, channels, size, size))
-    for r in range(h):
-        for c in range(w):
-            for i in range(size):
-                for j in range(size):
-                    out[r, c, :, i, j] = met(grid, r + i - reach, c + j - reach, border)
-    return out
-
-
-def bins(length: int, count: int) -> list[tuple[int, int]]:
-    """Where torch's adaptive pooling starts and stops: floor(i L / n) to ceil((i + 1) L / n)."""
-    return [(int(np.floor(i * length / count)), int(np.ceil((i + 1) * length / count))) for i in range(count)]
-
-
-def along(values: Array, target: int) -> Array:
-    """One axis (the first) resampled: mean over bins where it shrinks, linear between cell centres where it grows."""
-    source = len(values)
-    if target <= source:
-        return np.stack([values[a:b].mean(axis=0) for a, b in bins(source, target)])
-    out = []
-    for i in range(target):
-        y = min(max((i + 0.5) * source / target - 0.5, 0.0), source - 1.0)
-        below = int(np.floor(y))
-        above = min(below + 1, source - 1)
-        out.append(values[below] + (y - below) * (values[above] - values[below]))
-    return np.stack(out)
-
-
-def resampled(grid: Array, shape: tuple[int, int]) -> Array:
-    rows = along(grid.astype(float), shape[0])
-    return along(rows.swapaxes(0, 1), shape[1]).swapaxes(0, 1)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -158,9 +106,7 @@ def test_the_same_number_of_cells_changes_nothing() -> None:
     st.integers(1, 8), st.integers(1, 8), st.floats(-1e3, 1e3, width=32), st.sampled_from([1, 3, 5]),
     st.sampled_from(["replicate", "reflect"]), st.tuples(st.integers(1, 12), st.integers(1, 12)),
 )  # fmt: skip
-def test_a_constant_grid_stays_constant(
-    h: int, w: int, value: float, size: int, border: str, shape: tuple[int, int]
-) -> None:
+def test_a_constant_grid_stays_constant(h: int, w: int, value: float, size: int, border: str, shape: tuple[int, int]) -> None:
     grid = np.full((h, w, 2), value, np.float32)
     for changed in (pool(grid, size, border=border), unfold(grid, size, border=border), regrid(grid, shape), squeeze(grid, 5)):
         np.testing.assert_allclose(changed, value, rtol=1e-5, atol=1e-30)

@@ -61,7 +61,7 @@ class _Tensor:
         view = np.lib.stride_tricks.as_strided(
             data[self.offset :], shape=self.shape, strides=tuple(s * step for s in self.strides)
         )
-        return np.ascontiguousarray(view)
+        return np.array(view, order="C")
 
 
 def _rebuild_tensor(storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: object) -> _Tensor:
@@ -125,7 +125,9 @@ def _parse(content: bytes, name: str) -> dict[str, npt.NDArray[Any]]:
         for key in keys:
             _fill(file, reader.storages[key], name)
         return {key: value.array() for key, value in entries.items() if isinstance(value, _Tensor)}
-    except (pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError, OverflowError) as error:
+    except (
+        pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError, OverflowError, MemoryError,
+    ) as error:  # fmt: skip
         raise BadBackbone(f"{name}: damaged weights file ({error}). Reinstall the package it came from") from error
 
 

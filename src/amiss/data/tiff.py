@@ -27,6 +27,12 @@ MAX_RASTER = 2**31
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _JPEG = 7
 _COLOURS = {4: "a transparency mask", 5: "CMYK, meant for print", 8: "CIE Lab", 9: "ICC Lab", 32803: "a raw sensor mosaic"}
+_NEEDED = {256, 257, 262}
+_TAGS = _NEEDED | {258, 259, 266, 273, 274, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338, 339, 32997}
+_COMPRESSIONS = {
+    2: "CCITT fax", 3: "CCITT fax", 4: "CCITT fax", 6: "old JPEG", 34712: "JPEG 2000", 50000: "ZSTD", 50001: "WebP",
+    50002: "JPEG XL",
+}  # fmt: skip
 _SAVE = "save it as 8- or 16-bit grey or RGB"
 _CUT = "the file is cut off or its strips are damaged"
 
@@ -90,7 +96,8 @@ def upright(image: Array, orientation: int) -> Array:
 def over_black(image: Array, alpha: Array) -> Array:
     """Colours (H, W, C) weighted by alpha (H, W, 1), both over the full range of their type."""
     full = np.float32(1 if image.dtype.kind == "f" else np.iinfo(image.dtype).max)
-    shown = image * (alpha.astype(np.float32) / full)
+    with np.errstate(invalid="ignore", over="ignore"):
+        shown = image * (alpha.astype(np.float32) / full)
     return np.asarray(shown if image.dtype.kind == "f" else np.rint(shown), image.dtype)
 
 
@@ -100,6 +107,9 @@ def _page(content: bytes) -> _Page:
     try:
         with tifffile.TiffFile(BytesIO(content)) as file:
             page = file.pages[0]
+            codes, kept = _codes(content, page.offset, file.byteorder, file.is_bigtiff), set(page.tags.keys())
+            if (codes & _TAGS) - kept or not kept >= _NEEDED:
+                raise Damaged("its tags are damaged")
             orientation, colormap = page.tags.get(274), page.colormap
             height, width, rows = int(page.imagelength), int(page.imagewidth), int(page.rowsperstrip)
             return _Page(
@@ -123,8 +133,17 @@ def _page(content: bytes) -> _Page:
                 places=tuple(zip(map(int, page.dataoffsets), map(int, page.databytecounts), strict=True)),
                 colormap=None if colormap is None else np.asarray(colormap),
             )
+    except Damaged:
+        raise
     except Exception as error:  # tifffile raises whatever its parsing meets
         raise Damaged(f"it cannot be read as TIFF ({error})") from error
+
+
+def _codes(content: bytes, start: int, order: str, large: bool) -> set[int]:
+    """The tags a directory lists; tifffile passes over those it cannot read, and they then take their defaults."""
+    head, size, form = (8, 20, "Q") if large else (2, 12, "H")
+    (count,) = struct.unpack_from(order + form, content, start)
+    return {struct.unpack_from(order + "H", content, start + head + size * entry)[0] for entry in range(count)}
 
 
 def _check(page: _Page) -> None:
@@ -142,7 +161,8 @@ def _check(page: _Page) -> None:
     if page.samples not in (base, base + 1) or (page.photometric == _PALETTE and (page.samples > 1 or page.bits > 8)):
         raise Damaged(f"it has {page.samples} channels", _SAVE)
     if page.compression not in (*_CODECS, _JPEG):
-        raise Damaged(f"its compression {page.compression} is not read", "save it uncompressed, as LZW or as deflate")
+        name = _COMPRESSIONS.get(page.compression, f"kind {page.compression}")
+        raise Damaged(f"it is compressed as {name}, which is not read", "save it uncompressed, as LZW or as deflate")
     if page.compression == _JPEG and (page.bits != 8 or page.samples != base or page.photometric == _PALETTE):
         raise Damaged("it is compressed as JPEG in a way that is not read", _SAVE)
     floating = page.format == 3

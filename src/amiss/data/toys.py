@@ -53,7 +53,7 @@ def defect(rng: np.random.Generator, image: Array, *, kind: str | None = None, o
         colour = ground + rng.normal(0, 3, image.shape)
     else:
         lighter = np.mean(image[rows[pick], columns[pick]]) < 128
-        depth = {"scratch": 85, "spot": 80, "stain": 48}[kind] * rng.uniform(0.9, 1.2)
+        depth = {"scratch": 62, "spot": 58, "stain": 42}[kind] * rng.uniform(0.9, 1.2)
         tint = np.array((1.0, 0.8, 0.45)) if kind == "stain" else np.ones(3)
         colour = image + (depth if lighter else -depth) * tint
     mixed = image * (1 - cover[..., None]) + colour * cover[..., None]
@@ -137,7 +137,7 @@ def _texture(rng: np.random.Generator, size: Size) -> tuple[Array, Array]:
     bend = _smooth(rng, size, 20) * 0.9
     across, along = x * np.cos(turn) + y * np.sin(turn) + bend, y * np.cos(turn) - x * np.sin(turn) - bend
     phase = rng.uniform(0, 2 * np.pi, 2)
-    weave = np.sin(2 * np.pi * across / 8 + phase[0]) * 16 + np.sin(2 * np.pi * along / 6 + phase[1]) * 10
+    weave = np.sin(2 * np.pi * across / 8 + phase[0]) * 24 + np.sin(2 * np.pi * along / 6 + phase[1]) * 16
     grey = 130 + weave + _smooth(rng, size, 14) * 5
     return _exposed(rng, grey[..., None] * np.array((1.06, 1.0, 0.9))), np.ones(size, bool)
 

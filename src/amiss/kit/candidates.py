@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
+_BLOCK = 4096  # vectors moved at once
+
 
 class Candidates:
     """A growing (N, C) matrix that never exceeds its capacity.
@@ -60,8 +62,8 @@ class Candidates:
         self._cutoff = float(np.partition(keys, target)[target]) if target < len(keys) else self._cutoff
         assert self._vectors is not None or not self._count
         kept = np.flatnonzero(self._keys[: self._count] < self._cutoff)
-        for start in range(0, len(kept), 65536):  # in place and in blocks: a copy would break the budget
-            source = kept[start : start + 65536]
+        for start in range(0, len(kept), _BLOCK):  # in place and in blocks: a copy would break the budget
+            source = kept[start : start + _BLOCK]
             to = slice(start, start + len(source))
             if self._vectors is not None:
                 self._vectors[to] = self._vectors[source]

@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import tempfile
 import zipfile
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from amiss.backbones.runtime import Backbone, load_graph
+from amiss.backbones.runtime import EMBEDDED, Backbone, load_graph
 from amiss.types import Sample
 
 Array = npt.NDArray[Any]
@@ -70,13 +70,24 @@ def resize(image: Array, size: tuple[int, int]) -> Array:
     return np.asarray(image / np.float32(full), np.float32)
 
 
+@lru_cache(maxsize=4)
+def _embedded(layers: tuple[int, ...]) -> tuple[bytes, Backbone]:
+    """The embedded backbone, opened once a process: cross-fitting makes several extractors of the same kind."""
+    return _opened(EMBEDDED, layers, None)
+
+
+def _opened(name: str, layers: tuple[int, ...], graph: bytes | None) -> tuple[bytes, Backbone]:
+    graph = load_graph(name) if graph is None else graph
+    return graph, Backbone(graph, layers, name=name)
+
+
 class ImageExtractor:
     """Pictures through a frozen backbone, with an optional cache on disk for fits that see a picture several times."""
 
     def __init__(self, backbone: str, layers: tuple[int, ...], size: int, aspect: Aspect, *, graph: bytes | None):
         """graph  the backbone's ONNX bytes where they travelled with a model; None to load them by name"""
-        self.graph = load_graph(backbone) if graph is None else graph
-        self.backbone = Backbone(self.graph, layers, name=backbone)
+        known = backbone == EMBEDDED and graph is None
+        self.graph, self.backbone = _embedded(layers) if known else _opened(backbone, layers, graph)
         self.layers, self.size, self.aspect = layers, size, aspect
 
     def __call__(self, sample: Sample, *, cache: Path | None = None) -> Features:
@@ -108,9 +119,9 @@ def _stored(path: Path | None) -> list[Array] | None:
     if path is None or not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return [stored[name] for name in stored.files]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile):
         return None
 
 
@@ -118,6 +129,10 @@ def _store(path: Path | None, maps: list[Array]) -> None:
     """Write an entry under a temporary name, then rename it, so that nobody reads half of it."""
     if path is None:
         return
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-        np.savez(file, *maps)
-    os.replace(file.name, path)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            np.savez(file, *maps)
+        os.replace(part, path)
+    except OSError:
+        part.unlink(missing_ok=True)  # a cache that cannot be written only costs time

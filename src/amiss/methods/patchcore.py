@@ -77,7 +77,7 @@ class PatchCore(Detector):
     border: Literal["reflect", "replicate", "zero"] = option("zero", "what lies beyond the edge of a feature grid")
     scale: Literal["picture", "root", "mean", "unit", "none"] = option("picture", "what a layer's vectors are divided by")
     coreset: float = option(1.0, "share of the patches kept in the bank")
-    bank: int | None = option(10_000, "most patches kept in the bank; none for no limit")
+    bank: int | None = option(5_000, "most patches kept in the bank; none for no limit")
     start: Literal["random", "first"] = option("random", "where the coreset selection starts")
     projection: int | None = option(64, "dimensions for the coreset selection only; none for all")
     neighbours: int = option(1, "nearest bank patches averaged into a patch score")

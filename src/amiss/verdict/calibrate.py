@@ -3,7 +3,7 @@
 Three roads, chosen by how many good parts there are (n) and by the budget, the accepted share of false alarms:
     held out      the data set ships calibration parts, or a fifth of n is enough for the budget (n // 5 >= 1 / budget - 1):
                   those parts never enter the bank. The false-alarm rate is guaranteed on average over splits.
-    cross-fitted  n is smaller: every part is scored once by a detector fitted without it (5 folds; 10 below 60 parts), and
+    cross-fitted  n is smaller: every part is scored once by a detector fitted without it (5 folds), and
                   the model itself is fitted on all. The fold detectors saw fewer parts, so their scores run a little high,
                   which makes false alarms rarer; this is measured (docs/results.md), not guaranteed.
     none          one part only, or asked for.
@@ -27,6 +27,7 @@ from amiss.types import Sample
 
 Road = Literal["auto", "split", "cross", "none"]
 BUDGET = 0.01
+FOLDS = 5
 
 
 def fit_calibrated(
@@ -100,7 +101,7 @@ def _folds(digests: Sequence[str], seed: int) -> list[np.ndarray[Any, Any]]:
     """Disjoint index sets that cover all parts; copies of one picture share a fold, so that none is judged by its twin."""
     rng = np.random.default_rng(seed)
     names = sorted(set(digests))
-    count = min(len(names), 10 if len(names) < 60 else 5)
+    count = min(len(names), FOLDS)
     fold_of = dict(zip(rng.permutation(names).tolist(), np.arange(len(names)) % count, strict=True))
     member = np.array([fold_of[digest] for digest in digests])
     return [np.flatnonzero(member == fold) for fold in range(count)]
@@ -152,17 +153,38 @@ class Subset(Sequence[Sample]):
 
 
 class Recorded(Subset):
-    """A sequence that remembers the digest of every sample that was read from it."""
+    """A sequence that remembers the digest of every sample read from it, and the first samples themselves.
+
+    What is remembered saves decoding the same pictures for every fold; it never exceeds KEEP bytes.
+    """
+
+    KEEP = 128 * 2**20
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         super().__init__(samples, range(len(samples)))
         self._digests: dict[int, str] = {}
+        self._kept: dict[int, Sample] = {}
+        self._room = self.KEEP
 
     def __iter__(self) -> Iterator[Sample]:
-        for index in range(len(self)):
-            sample = self._samples[index]
-            self._digests[index] = sample.digest
-            yield sample
+        return (self._read(index) for index in range(len(self)))
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> Subset: ...
+    def __getitem__(self, index: int | slice) -> Sample | Subset:
+        return super().__getitem__(index) if isinstance(index, slice) else self._read(range(len(self))[index])
+
+    def _read(self, index: int) -> Sample:
+        if index in self._kept:
+            return self._kept[index]
+        sample = self._samples[index]
+        self._digests[index] = sample.digest
+        if sample.bytes <= self._room:
+            self._kept[index] = sample
+            self._room -= sample.bytes
+        return sample
 
     def in_order(self) -> list[str]:
         """Digests of all samples; complete after one full pass."""
