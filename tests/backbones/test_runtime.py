@@ -91,7 +91,8 @@ def test_a_graph_without_metadata_is_told_where_to_read_on() -> None:
     "metadata",
     [
         "", "not json", "[]", "3", "null", '"text"', "{}", '{"taps": []}', changed(mean=[0.5, 0.5]), changed(mean=0.5),
-        changed(std="abc"), changed(std=None), changed(taps=None), changed(taps=["fine"]), changed(taps=[{"name": "fine"}]),
+        changed(std="abc"), changed(std=None), changed(std=[1, 0, 1]), changed(std=[1, 1, -1]),
+        changed(mean=[0, 0, float("nan")]), changed(taps=None), changed(taps=["fine"]), changed(taps=[{"name": "fine"}]),
         changed(taps=[{"name": "fine", "stride": "four"}]), changed(size=[]), changed(size=[224]), changed(size="big"),
         changed(size=224), changed(size=[None, 3]), changed(taps=[{"name": "fine", "stride": float("inf")}]),
     ],

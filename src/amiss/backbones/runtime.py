@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import sys
 import tempfile
@@ -57,7 +58,7 @@ class Description:
             return cls(
                 taps=tuple(Tap(str(tap["name"]), int(tap["stride"])) for tap in raw["taps"]),
                 mean=_three(raw["mean"]),
-                std=_three(raw["std"]),
+                std=_positive(_three(raw["std"])),
                 token=raw.get("token"),
                 size=None if size is None else (int(size[0]), int(size[1])),
             )
@@ -70,7 +71,16 @@ class Description:
 def _three(values: Sequence[float]) -> tuple[float, ...]:
     if len(values) != 3:
         raise ValueError(f"wanted three numbers, met {values!r}")
-    return tuple(float(value) for value in values)
+    numbers = tuple(float(value) for value in values)
+    if not all(math.isfinite(number) for number in numbers):
+        raise ValueError(f"wanted three finite numbers, met {values!r}")
+    return numbers
+
+
+def _positive(numbers: tuple[float, ...]) -> tuple[float, ...]:
+    if min(numbers) <= 0:
+        raise ValueError(f"wanted numbers above zero to divide by, met {numbers!r}")
+    return numbers
 
 
 class Backbone:
@@ -176,6 +186,7 @@ def _session(graph: bytes, name: str) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.enable_cpu_mem_arena = False  # the arena keeps the largest batch's buffers for good
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # spinning threads starve the matrix products
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises its own, undocumented kinds

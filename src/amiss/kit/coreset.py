@@ -137,5 +137,5 @@ class _Greedy:
             floor = self._floor()
             self._refresh(floor)
             largest = float(self.bounds.max())
-            if largest >= floor or floor == _ZERO:
+            if not largest < floor or floor == _ZERO:
                 return largest

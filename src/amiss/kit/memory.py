@@ -32,10 +32,11 @@ class MemoryBank:
         if self.vectors.ndim != 2 or not len(self.vectors) or self.rows.shape != (len(self.vectors), 3):
             raise BadField(f"a bank needs (N, C) vectors and (N, 3) rows; met {self.vectors.shape}, {self.rows.shape}")
         centre = self.vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
-        centred = self.vectors - centre  # close to the origin, so that products lose little
-        half_norms = 0.5 * np.einsum("ij,ij->i", centred, centred)
+        ranked = np.empty((len(self.vectors), len(centre) + 1), np.float32)
+        centred = np.subtract(self.vectors, centre, out=ranked[:, :-1])  # close to the origin, so that products lose little
+        ranked[:, -1] = -0.5 * np.einsum("ij,ij->i", centred, centred)
         object.__setattr__(self, "_centre", centre)
-        object.__setattr__(self, "_ranked", np.column_stack([centred, -half_norms]).astype(np.float32))
+        object.__setattr__(self, "_ranked", ranked)
 
     def __len__(self) -> int:
         return len(self.vectors)

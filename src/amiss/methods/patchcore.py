@@ -178,7 +178,7 @@ class PatchCore(Detector):
     def _capacity(self, channels: int) -> int:
         """How many candidates the budget holds: the vector, its projection twice (moved to the start), and bookkeeping."""
         reduced = min(channels, self.projection or channels)
-        return byte_count(self.memory) // (4 * (channels + 2 * reduced) + 40)
+        return byte_count(self.memory) // (4 * (channels + 2 * reduced) + 56)
 
     def _scales(self, mean_lengths: Array) -> Array:
         if self.scale not in ("mean", "root"):
