@@ -28,6 +28,7 @@ from amiss.types import Sample
 Road = Literal["auto", "split", "cross", "none"]
 BUDGET = 0.01
 FOLDS = 5
+KEEP = 128 * 2**20  # bytes of decoded pictures remembered from fold to fold
 
 
 def fit_calibrated(
@@ -44,8 +45,8 @@ def fit_calibrated(
     samples  good parts, read lazily and more than once     held_out  good parts kept for calibration by the data set
     raises  TooFewSamples where the asked road needs more parts
     """
-    parts = Recorded(samples)
-    road = _road(len(parts), len(held_out), budget, road)
+    road = _road(len(samples), len(held_out), budget, road)
+    parts = Recorded(samples, keep=KEEP if road == "cross" else 0)
     if road == "none":
         return _model(detector.fit(parts, progress=progress), parts, None)
     if road == "cross":
@@ -155,16 +156,14 @@ class Subset(Sequence[Sample]):
 class Recorded(Subset):
     """A sequence that remembers the digest of every sample read from it, and the first samples themselves.
 
-    What is remembered saves decoding the same pictures for every fold; it never exceeds KEEP bytes.
+    What is remembered saves decoding the same pictures for every fold; it never exceeds `keep` bytes.
     """
 
-    KEEP = 128 * 2**20
-
-    def __init__(self, samples: Sequence[Sample]) -> None:
+    def __init__(self, samples: Sequence[Sample], *, keep: int = 0) -> None:
         super().__init__(samples, range(len(samples)))
         self._digests: dict[int, str] = {}
         self._kept: dict[int, Sample] = {}
-        self._room = self.KEEP
+        self._room = keep
 
     def __iter__(self) -> Iterator[Sample]:
         return (self._read(index) for index in range(len(self)))
