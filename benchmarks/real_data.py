@@ -29,6 +29,11 @@ CATEGORIES = {
     "pothole (rgb)": "pothole_rgbd/road",
 }
 
+HEADER = (
+    "| folder | good | image AUROC (95 %) | pixel AUROC | AUPRO | false alarms + reviews | escapes | calibration | "
+    "fit s (without / with calibration) | ms per part | peak MB |\n"
+)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -70,38 +75,57 @@ def source(data: Path, name: str, folder: Path) -> Path:
     return table
 
 
+def figure(found: dict[str, Any], key: str) -> str:
+    return "-" if found[key] is None else f"{found[key]:.3f}"
+
+
+def short(name: str, given: Path, folder: Path, options: list[str]) -> str:
+    """Quality only, for comparing settings: no calibration."""
+    model = folder / "model.amiss"
+    amiss("fit", given, "--out", model, "--calibration", "none", *options)
+    found = amiss("evaluate", model, given).said
+    return f"{name}: {figure(found, 'image_auroc')} / {figure(found, 'pixel_auroc')} / {figure(found, 'aupro')}"
+
+
 def row(name: str, given: Path, folder: Path, options: list[str]) -> str:
+    """One line of the table in docs/results.md."""
     model = folder / "model.amiss"
     plain = amiss("fit", given, "--out", model, "--calibration", "none", *options)
     fitted = amiss("fit", given, "--out", model, *options)
     found = amiss("evaluate", model, given).said
-
-    def figure(key: str) -> str:
-        return "-" if found[key] is None else f"{found[key]:.3f}"
-
     low, high = found["image_auroc_interval"]
-    how = fitted.said["calibration"]["how"]
-    return (
-        f"| {name} | {fitted.said['parts']} | {figure('image_auroc')} ({low:.3f}-{high:.3f}) | {figure('pixel_auroc')} | "
-        f"{figure('aupro')} | {found['false_alarms']} + {found['reviewed_good']} of {found['n_normal']} | "
-        f"{found['escapes']} of {found['n_anomalous']} | {how} | {plain.seconds:.1f} / {fitted.seconds:.1f} | "
-        f"{found['ms_per_part']:.0f} | {fitted.megabytes:.0f} |"
+    cells = (
+        name,
+        fitted.said["parts"],
+        f"{figure(found, 'image_auroc')} ({low:.3f}-{high:.3f})",
+        figure(found, "pixel_auroc"),
+        figure(found, "aupro"),
+        f"{found['false_alarms']} + {found['reviewed_good']} of {found['n_normal']}",
+        f"{found['escapes']} of {found['n_anomalous']}",
+        fitted.said["calibration"]["how"],
+        f"{plain.seconds:.1f} / {fitted.seconds:.1f}",
+        f"{found['ms_per_part']:.0f}",
+        f"{fitted.megabytes:.0f}",
     )
+    return "| " + " | ".join(map(str, cells)) + " |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--only", default=",".join(CATEGORIES))
+    parser.add_argument("--short", action="store_true", help="image AUROC / pixel AUROC / AUPRO only, for comparing settings")
     arguments, options = parser.parse_known_args()
     if not arguments.data.is_dir():
         sys.exit(f"error: no data at {arguments.data}; give --data FOLDER")
-    print("| folder | good | image AUROC (95 %) | pixel AUROC | AUPRO | false alarms + reviews | escapes | calibration | "
-          "fit s (without / with calibration) | ms per part | peak MB |")  # fmt: skip
-    print("| --- " * 11 + "|")
+    if arguments.short:
+        print("settings:", " ".join(options) or "default", flush=True)
+    else:
+        print(HEADER + "| --- " * 11 + "|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for name in arguments.only.split(","):
-            print(row(name, source(arguments.data, name, Path(folder)), Path(folder), options), flush=True)
+            line = short if arguments.short else row
+            print(line(name, source(arguments.data, name, Path(folder)), Path(folder), options), flush=True)
 
 
 if __name__ == "__main__":
