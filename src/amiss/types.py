@@ -73,11 +73,6 @@ class Sample:
         return state.hexdigest()
 
     @property
-    def bytes(self) -> int:
-        """Memory that the arrays take."""
-        return sum(array.nbytes for array in (self.image, self.points, self.normals, self.pixels) if array is not None)
-
-    @property
     def sees(self) -> frozenset[str]:
         """Which modalities this sample carries."""
         return frozenset(name for name in ("image", "points") if getattr(self, name) is not None)

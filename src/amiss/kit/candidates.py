@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -73,6 +76,7 @@ class Candidates:
     def _reserve(self, channels: int) -> None:
         """Make room; the full capacity is reserved at once where memory is only committed when it is written to."""
         if self._vectors is None:
+            steady_heap()
             self._vectors = np.empty((self.capacity, channels), np.float32)
             self._rows = np.empty((self.capacity, 3), np.int32)
             self._keys = np.empty(self.capacity)
@@ -86,3 +90,18 @@ class Candidates:
     def rows(self) -> Array:
         """Where each kept vector came from, (N, 3) int32."""
         return self._rows[: self._count]
+
+
+@lru_cache(maxsize=1)
+def steady_heap() -> None:
+    """Have glibc hand blocks of 8 MB and more back to the system as soon as they are freed, for the rest of the process.
+
+    Left to itself it raises that size to 32 MB, and the pictures and features passing through a fit leave the heap in pieces:
+    a fit of 320 pictures then held 3.4 GB for 0.9 GB of arrays (measured). Other systems and C libraries are left alone.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    import ctypes
+
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(-3, 8 << 20)  # M_MMAP_THRESHOLD; setting it also ends its growth

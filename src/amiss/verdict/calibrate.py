@@ -14,10 +14,12 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
+import numpy.typing as npt
 
 from amiss.calibration import Calibration, How, needed
 from amiss.contract import Detector, Progress
@@ -25,6 +27,7 @@ from amiss.errors import TooFewSamples
 from amiss.model import Model
 from amiss.types import Sample
 
+Array = npt.NDArray[Any]
 Road = Literal["auto", "split", "cross", "none"]
 BUDGET = 0.01
 FOLDS = 5
@@ -74,7 +77,7 @@ def _road(n: int, held_out: int, budget: float, road: Road) -> Road:
     return road
 
 
-def _split(n: int, seed: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def _split(n: int, seed: int) -> tuple[Array, Array]:
     order = np.random.default_rng(seed).permutation(n)
     held = max(1, n // 5)
     return np.sort(order[held:]), np.sort(order[:held])
@@ -98,7 +101,7 @@ def _cross_fitted(detector: Detector, parts: Recorded, budget: float, progress: 
     return Calibration(tuple(scores), budget, how)
 
 
-def _folds(digests: Sequence[str], seed: int) -> list[np.ndarray[Any, Any]]:
+def _folds(digests: Sequence[str], seed: int) -> list[Array]:
     """Disjoint index sets that cover all parts; copies of one picture share a fold, so that none is judged by its twin."""
     rng = np.random.default_rng(seed)
     names = sorted(set(digests))
@@ -163,7 +166,8 @@ class Recorded(Subset):
         super().__init__(samples, range(len(samples)))
         self._digests: dict[int, str] = {}
         self._kept: dict[int, Sample] = {}
-        self._room = keep
+        self._shelf = np.empty(keep, np.uint8)  # one block: many small ones would leave the heap in pieces
+        self._used = 0
 
     def __iter__(self) -> Iterator[Sample]:
         return (self._read(index) for index in range(len(self)))
@@ -180,10 +184,19 @@ class Recorded(Subset):
             return self._kept[index]
         sample = self._samples[index]
         self._digests[index] = sample.digest
-        if sample.bytes <= self._room:
-            self._kept[index] = sample
-            self._room -= sample.bytes
+        if sample.image is not None and sample.points is None:
+            self._keep(index, sample, sample.image)
         return sample
+
+    def _keep(self, index: int, sample: Sample, image: Array) -> None:
+        """Put a copy of the picture on the shelf, while there is room."""
+        end = self._used + image.nbytes
+        if end > len(self._shelf):
+            return
+        copy = self._shelf[self._used : end].view(image.dtype).reshape(image.shape)
+        copy[...] = image
+        self._kept[index] = replace(sample, image=copy)
+        self._used = -(-end // 64) * 64
 
     def in_order(self) -> list[str]:
         """Digests of all samples; complete after one full pass."""
