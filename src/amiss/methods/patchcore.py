@@ -59,10 +59,10 @@ class PatchCore(Detector):
     paper: ClassVar[str] = "Roth et al., CVPR 2022, https://arxiv.org/abs/2106.08265"
     sees: ClassVar[frozenset[str]] = frozenset({"image"})
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "fast": {"size": 256, "layers": (8, 16), "bank": 2867},
+        "fast": {"size": 256, "layers": (8, 16), "bank": 2867, "blur": 4.0},
         "paper": {
             "size": 224, "aspect": "square", "layers": (8, 16), "embedding": "patchify", "scale": "none",
-            "border": "zero", "coreset": 0.1, "bank": None, "projection": 128, "score": "paper",
+            "border": "zero", "coreset": 0.1, "bank": None, "projection": 128, "score": "paper", "blur": 4.0,
         },
     }  # fmt: skip
     quick: ClassVar[dict[str, Any]] = {"size": 96, "bank": 200}
@@ -85,7 +85,7 @@ class PatchCore(Detector):
     score: ScoreRule = option("top", "rule that turns patch scores into the picture's score")
     top: float = option(0.01, "share of patches averaged by the score rule `top`")
     reweight: int = option(9, "bank neighbours in the score rules `paper` and `rvorias`")
-    blur: float = option(4.0, "sigma of the map's blur, in pixels the network sees")
+    blur: float = option(5.0, "sigma of the map's blur, in pixels the network sees")
     memory: str = option("1GB", "budget for the candidate patches held while fitting")
 
     def __post_init__(self) -> None:
