@@ -146,18 +146,20 @@ def _check_structure(file: Any, name: str) -> None:
                 raise BadModelFile(f"{name}: member {info.filename!r} is not stored plainly; do not use this file")
         if len(set(names)) != len(names) or not {"model.json", "state.safetensors"} <= set(names):
             raise BadModelFile(f"{name}: its members are {', '.join(names)}; not a whole model file, fit it again")
-        version = json.loads(archive.read("model.json")).get("format") if _is_json(archive.read("model.json")) else None
+        version = _format(archive.read("model.json"))
     if isinstance(version, int) and version > FORMAT:
         raise BadModelFile(f"{name}: format {version}, this amiss reads up to {FORMAT}; upgrade amiss")
     if version != FORMAT:
         raise BadModelFile(f"{name}: its description is not one amiss wrote (format {version!r}); fit it again")
 
 
-def _is_json(content: bytes) -> bool:
+def _format(content: bytes) -> object:
+    """The format number in a description, None where it is no JSON object."""
     try:
-        return isinstance(json.loads(content), dict)
+        description = json.loads(content)
     except ValueError:
-        return False
+        return None
+    return description.get("format") if isinstance(description, dict) else None
 
 
 def _check_seal(file: Any, name: str) -> None:
@@ -177,6 +179,9 @@ def _description(content: bytes, name: str) -> dict[str, Any]:
     for key, kind in wanted.items():
         if not isinstance(description.get(key), kind):
             raise BadModelFile(f"{name}: its description lacks {key!r}; fit it again")
+    for key in ("named_graphs", "origin"):
+        if not isinstance(description.get(key, {}), dict):
+            raise BadModelFile(f"{name}: {key!r} in its description is no object; fit it again")
     return dict(description)
 
 

@@ -23,11 +23,15 @@ FEWEST = 8  # below this many scores nothing is called NG
 
 @dataclass(frozen=True)
 class Calibration:
-    """scores  of good parts, ascending     budget  accepted share of false alarms     how  the scores were made"""
+    """scores  of good parts, ascending     budget  accepted share of false alarms     how  the scores were made
+
+    parts  content digest of the part behind each score, in the same order, or empty where nobody recorded them
+    """
 
     scores: tuple[float, ...]
     budget: float
     how: How
+    parts: tuple[str, ...] = ()
     threshold: float | None = field(init=False)
     review_threshold: float | None = field(init=False)
     extrapolated: bool = field(init=False)
@@ -37,9 +41,13 @@ class Calibration:
             raise BadField(f"budget = {self.budget}: the accepted share of false alarms, between 0 and 1, e.g. 0.01")
         if not all(math.isfinite(score) for score in self.scores):
             raise BadField("calibration scores hold NaN or infinity")
-        object.__setattr__(self, "scores", tuple(sorted(self.scores)))
-        reached = self.bound <= self.budget + 1e-12
-        object.__setattr__(self, "extrapolated", not reached and len(self.scores) >= FEWEST)
+        if len(self.parts) not in (0, len(self.scores)):
+            raise BadField(f"{len(self.parts)} digests for {len(self.scores)} calibration scores; give one each, or none")
+        order = sorted(range(len(self.scores)), key=self.scores.__getitem__)
+        object.__setattr__(self, "parts", tuple(self.parts[index] for index in order) if self.parts else ())
+        object.__setattr__(self, "scores", tuple(self.scores[index] for index in order))
+        reached = self.supported and len(self.scores) >= FEWEST
+        object.__setattr__(self, "extrapolated", not self.supported and len(self.scores) >= FEWEST)
         object.__setattr__(self, "threshold", self._ng_threshold(reached))
         object.__setattr__(self, "review_threshold", self._review_threshold(reached))
 
@@ -47,6 +55,11 @@ class Calibration:
     def bound(self) -> float:
         """The smallest false-alarm rate that this many good parts support, 1 / (n + 1)."""
         return 1 / (len(self.scores) + 1)
+
+    @property
+    def supported(self) -> bool:
+        """Whether this many good parts support the budget."""
+        return self.bound <= self.budget + 1e-12
 
     def p_value(self, score: float) -> float:
         """Share of good parts at least as odd, the judged one counted among them."""
@@ -85,22 +98,26 @@ class Calibration:
 
     def guarantee(self) -> str:
         """What the calibration promises, in one sentence."""
-        if self.how == "split":
-            return f"held-out split of {len(self.scores)} good parts: the false-alarm rate is guaranteed on average"
-        return f"cross-fitted on {len(self.scores)} good parts: the false-alarm rate is measured, not guaranteed"
+        n = len(self.scores)
+        if self.how == "cross-fitted":
+            return f"cross-fitted on {n} good parts: the false-alarm rate is measured, not guaranteed"
+        if n < FEWEST or not self.supported:
+            return f"held-out split of {n} good parts, which support a rate of {self.bound:.2%}; nothing is guaranteed below it"
+        return f"held-out split of {n} good parts: the false-alarm rate is guaranteed on average"
 
     def with_budget(self, budget: float) -> Calibration:
         """The same scores under another budget."""
         return replace(self, budget=budget)
 
     def to_json(self) -> dict[str, Any]:
-        return {"scores": list(self.scores), "budget": self.budget, "how": self.how}
+        return {"scores": list(self.scores), "parts": list(self.parts), "budget": self.budget, "how": self.how}
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Calibration:
         if raw.get("how") not in get_args(How) or not isinstance(raw.get("scores"), Sequence):
             raise BadModelFile("its calibration is not one amiss wrote; run amiss calibrate with good parts")
-        return cls(tuple(float(score) for score in raw["scores"]), float(raw["budget"]), raw["how"])
+        scores = tuple(float(score) for score in raw["scores"])
+        return cls(scores, float(raw["budget"]), raw["how"], tuple(str(part) for part in raw.get("parts", ())))
 
     def _ng_threshold(self, reached: bool) -> float | None:
         if reached:

@@ -69,6 +69,8 @@ class Detector(ABC):
         """
         if isinstance(samples, Sample):
             raise BadField(f"{self.name}.fit takes several samples, met one; put it in a list")
+        if iter(samples) is samples:
+            raise BadField(f"{self.name}.fit reads its samples more than once, met a generator; give a list")
         first = next(iter(samples), None)
         count = len(samples) if isinstance(samples, Sequence) else None
         if first is None or (count is not None and count < self.least):

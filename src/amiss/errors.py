@@ -10,11 +10,9 @@ AmissError
 │   ├── TooFewSamples     fewer samples than the work needs
 │   └── UndefinedMetric   a figure that does not exist for this data (one class only)
 ├── NotFitted             predict before fit
-├── NotCalibrated         a verdict was asked of a model without a threshold
 ├── BadModelFile          a model file that is damaged, foreign or of a newer format
 ├── BadBackbone           weights or graph that do not match what was promised
-├── CannotWrite           an output that cannot be written
-└── MissingExtra          an optional package is not installed
+└── CannotWrite           an output that cannot be written
 """
 
 from __future__ import annotations
@@ -60,10 +58,6 @@ class NotFitted(AmissError):
     """predict before fit."""
 
 
-class NotCalibrated(AmissError):
-    """A verdict was asked of a model without a threshold."""
-
-
 class BadModelFile(AmissError):
     """A model file that is damaged, foreign or of a newer format."""
 
@@ -74,7 +68,3 @@ class BadBackbone(AmissError):
 
 class CannotWrite(AmissError):
     """An output that cannot be written."""
-
-
-class MissingExtra(AmissError):
-    """An optional package is not installed."""

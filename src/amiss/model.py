@@ -114,11 +114,13 @@ class Model:
         return dataclasses.replace(self, goldens=goldens)
 
     def verify(self) -> list[dict[str, float]]:
-        """Replay the golden inputs: for each the stored score, the score now, and their relative difference."""
+        """Replay the golden inputs: the stored score, the score now, and their gap as a share of the largest stored."""
         rows = []
-        for index, stored in enumerate(self.goldens.get("scores", ())):
+        scores = np.asarray(self.goldens.get("scores", ()), float)
+        scale = float(np.abs(scores).max(initial=1e-12))  # a picture that lies whole in the bank scores zero
+        for index, stored in enumerate(scores):
             now = self.judge(self.goldens[f"image_{index}"]).score
-            gap = abs(now - float(stored)) / max(abs(float(stored)), 1e-12)
+            gap = abs(now - float(stored)) / scale
             rows.append({"stored": float(stored), "now": now, "gap": gap})
         return rows
 
@@ -156,4 +158,5 @@ def _reduced(sample: Sample) -> Array:
     height, width = sample.image.shape[:2]
     share = min(1.0, _GOLDEN_SIDE / max(height, width))
     size = (max(1, round(width * share)), max(1, round(height * share)))
-    return np.asarray(cv2.resize(sample.image, size, interpolation=cv2.INTER_AREA))
+    small = np.asarray(cv2.resize(sample.image, size, interpolation=cv2.INTER_AREA))
+    return np.clip(small, 0, 1) if small.dtype == np.float32 else small  # the mean of ones can exceed one by a rounding

@@ -394,7 +394,7 @@ def test_ctrl_c_in_the_middle_of_a_fit_leaves_the_old_model_intact(category: Pat
         "old = p.greedy_k_centre\n"
         "def slow(*a, **k):\n    print('choosing', flush=True); time.sleep(60)\n"
         "p.greedy_k_centre = slow\n"
-        f"sys.argv = ['amiss', 'fit', {str(category)!r}, '--out', {str(model)!r}, '--size', '64']\n"
+        f"sys.argv = ['amiss', 'fit', {str(category)!r}, '--out', {str(model)!r}, '--size', '64', '--bank', '50']\n"
         "main()\n"
     )
     run = subprocess.Popen([sys.executable, "-c", slow], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from amiss.contract import Progress
 from amiss.data.dataset import Split
-from amiss.errors import BadLayout, UndefinedMetric
+from amiss.data.readers import printable
+from amiss.errors import BadField, BadLayout, UndefinedMetric
 from amiss.metrics.ranking import auroc, auroc_interval, average_precision, f1_max
 from amiss.metrics.regions import PixelScores
 from amiss.model import Model
@@ -26,8 +27,9 @@ MaskPair = tuple[Array, Array]
 class Evaluation:
     """Figures of one model on one test split; None where undefined, with the reason in `reasons`.
 
-    image_auroc_interval  95 %, bootstrap     ms_per_part  median, from file to verdict     seen_in_fit  pictures that were
-    also fitted on     false_alarms, escapes  good parts called NG, defective parts called OK; None without calibration
+    image_auroc_interval  95 %, bootstrap     ms_per_part  median, from file to verdict
+    seen_in_fit  pictures that were also fitted or calibrated on
+    false_alarms, escapes  good parts called NG, defective parts called OK; None without calibration
     """
 
     image_auroc: float | None
@@ -62,6 +64,8 @@ def evaluate(model: Model, split: Split, *, limit: float = 0.3, progress: Progre
     """
     if not split.entries:
         raise BadLayout("there is no test picture; give a data set with test/good and test/<kind>, or a CSV")
+    if not 0 < limit <= 1:
+        raise BadField(f"--limit {limit:g}: the largest false positive rate in AUPRO, above 0 and up to 1")
     run = _Run(model, split, progress)
     wanted = sum(entry.defective for entry in split.entries)
     with_mask = sum(entry.defective and entry.mask is not None for entry in split.entries)
@@ -121,7 +125,8 @@ class _Run:
         self.seen_in_fit = 0
 
     def pairs(self) -> Iterator[MaskPair]:
-        fitted = set(self._model.origin.get("digests", ()))
+        calibrated = () if self._model.calibration is None else self._model.calibration.parts
+        fitted = {*self._model.origin.get("digests", ()), *calibrated}
         for done, entry in enumerate(self._split.entries, start=1):
             started = time.perf_counter()
             sample = entry.sample()
@@ -137,7 +142,13 @@ class _Run:
             truth = entry.truth()
             if result.map is not None:
                 full = result.image_map()
-                yield full, np.zeros(full.shape, np.bool_) if truth.mask is None else truth.mask
+                mask = np.zeros(full.shape, np.bool_) if truth.mask is None else truth.mask
+                if mask.shape != full.shape:
+                    raise BadLayout(
+                        f"{printable(entry.mask or entry.path)}: the mask is {mask.shape[1]} x {mask.shape[0]}, its picture "
+                        f"{full.shape[1]} x {full.shape[0]}; correct the mask"
+                    )
+                yield full, mask
 
     def outcomes(self) -> dict[str, int | None]:
         names = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from itertools import islice
 
 from amiss.errors import AmissError
 
@@ -17,17 +18,42 @@ def main() -> None:
     from amiss.cli.app import app
 
     _safe_streams()
+    sys.argv[1:] = fields_last(sys.argv[1:])
     signal.signal(signal.SIGINT, _interrupt)
     try:
         app(standalone_mode=True)
     except AmissError as error:
         _fail(str(error), 2)
     except _Interrupted:
-        _fail("interrupted; nothing was written", 130)
+        _fail("interrupted; what was there before is as it was", 130)
     except BrokenPipeError:
         sys.exit(0)
     except OSError as error:
         _fail(f"{error.filename or 'a file'}: {error.strerror or error}; check the path, its rights and the free space", 2)
+
+
+_WITH_VALUE = {"--out", "-o", "--method", "--preset", "--budget", "--calibration"}
+_FLAGS = {"--goldens", "--no-goldens", "--skip-unreadable", "--json", "--quiet", "-q", "--help", "-h"}
+
+
+def fields_last(words: list[str]) -> list[str]:
+    """The words of `amiss fit` with the method's fields behind the rest, since the option parser does not know them.
+
+    Left where they stand, `--size 64 parts` would read 64 as the data.
+    """
+    if not words or words[0] != "fit":
+        return words
+    kept: list[str] = ["fit"]
+    fields: list[str] = []
+    rest = iter(words[1:])
+    for word in rest:
+        name, equals, _ = word.partition("=")
+        if not word.startswith("-") or name in _FLAGS:
+            kept.append(word)
+            continue
+        pair = [word] if equals else [word, *islice(rest, 1)]
+        (kept if name in _WITH_VALUE else fields).extend(pair)
+    return kept + fields
 
 
 class _Interrupted(BaseException):

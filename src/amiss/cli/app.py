@@ -151,7 +151,7 @@ def backbones(as_json: Json = False) -> None:
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
-    """Check this installation: versions, backbone, cache, threads, and one fit and judgement on made pictures."""
+    """Check this installation: versions, backbone, cache, and one fit and judgement on made pictures."""
     from amiss.cli.console import Console
     from amiss.cli.looking import run_doctor
 

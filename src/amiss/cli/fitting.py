@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -19,7 +19,8 @@ from amiss.data.readers import printable
 from amiss.errors import BadField, BadLayout, CannotWrite
 from amiss.fields import parse, unknown
 from amiss.model import Model
-from amiss.verdict.calibrate import Road, calibrate, fit_calibrated
+from amiss.types import Sample
+from amiss.verdict.calibrate import BUDGET, Road, calibrate, fit_calibrated
 
 _OPTIONS = ("out", "method", "preset", "budget", "calibration", "goldens", "no-goldens", "skip-unreadable", "json", "quiet")
 
@@ -47,8 +48,10 @@ def run_fit(request: FitRequest, console: Console) -> None:
     _check_request(request)
     dataset = amiss.dataset("folder", request.data)
     train, held_out = dataset.split(dataset.only(), "train"), dataset.split(dataset.only(), "calibration")
+    for text in dataset.notes(dataset.only()):
+        console.warn(text)
     if request.skip_unreadable:
-        train, held_out = _readable(train, console), _readable(held_out, console)
+        train, held_out = readable(train, console), readable(held_out, console)
     if not train.entries:
         raise BadLayout(f"{printable(request.data)}: no good picture to learn from")
     with console.progress() as progress:
@@ -65,12 +68,11 @@ def run_calibrate(path: Path, budget: float | None, good: Path | None, out: Path
     """New thresholds from a new budget, or from good parts the model has not seen."""
     model = amiss.load(path)
     if good is not None:
-        dataset = amiss.dataset("folder", good)
-        samples = dataset.split(dataset.only(), "train").samples
-        before = model.calibration.budget if model.calibration is not None else 0.01
+        before = model.calibration.budget if model.calibration is not None else BUDGET
         with console.progress() as progress:
-            calibration = calibrate(model.detector, samples, budget=budget or before, progress=progress)
-        seen = sum(sample.digest in set(model.origin.get("digests", ())) for sample in samples)
+            samples, asked = _good_samples(good), before if budget is None else budget
+            calibration = calibrate(model.detector, samples, budget=asked, progress=progress)
+        seen = len(set(calibration.parts) & set(model.origin.get("digests", ())))
         if seen:
             raise BadField(f"{seen} of {len(samples)} pictures in {printable(good)} were fitted on; give parts it has not seen")
     elif model.calibration is None:
@@ -79,6 +81,15 @@ def run_calibrate(path: Path, budget: float | None, good: Path | None, out: Path
         calibration = model.calibration.with_budget(model.calibration.budget if budget is None else budget)
     dataclasses.replace(model, calibration=calibration).save(out)
     _report(dataclasses.replace(model, calibration=calibration), out, None, console)
+
+
+def _good_samples(path: Path) -> Sequence[Sample]:
+    """Every good picture that a data set has for learning or calibrating."""
+    dataset = amiss.dataset("folder", path)
+    splits = [dataset.split(dataset.only(), name).entries for name in ("train", "calibration")]
+    if not any(splits):
+        raise BadLayout(f"{printable(path)}: no good picture to calibrate on")
+    return Split((*splits[0], *splits[1])).samples
 
 
 def field_options(kind: type[Detector], extra: Iterable[str]) -> dict[str, Any]:
@@ -123,8 +134,10 @@ def _road(text: str) -> Road:
     raise unknown(text, get_args(Road), "--calibration")
 
 
-def _readable(split: Split, console: Console) -> Split:
-    kept, failures = split.readable()
+def readable(split: Split, console: Console) -> Split:
+    """The entries that can be read; the others are named."""
+    with console.progress() as progress:
+        kept, failures = split.readable(progress)
     for reason in failures.values():
         console.warn(f"skipped {reason}")
     return kept

@@ -14,6 +14,7 @@ import typer
 import amiss
 from amiss.artifact import file_digest
 from amiss.cli.console import Console
+from amiss.cli.fitting import readable
 from amiss.data.folder import pictures
 from amiss.data.readers import printable
 from amiss.errors import BadLayout, BadModelFile
@@ -85,13 +86,13 @@ def run_evaluate(model_path: Path, data: Path, limit: float, skip_unreadable: bo
     dataset = amiss.dataset("folder", data)
     split = dataset.split(dataset.only(), "test")
     if skip_unreadable:
-        split, failures = split.readable()
-        for reason in failures.values():
-            console.warn(f"skipped {reason}")
+        split = readable(split, console)
     with console.progress() as progress:
         found: Evaluation = evaluate(model, split, limit=limit, progress=progress)
     if found.seen_in_fit:
-        console.warn(f"{found.seen_in_fit} test pictures were also fitted on, so the figures flatter; see amiss data check")
+        console.warn(
+            f"{found.seen_in_fit} test pictures were also fitted or calibrated on, so the figures flatter; see amiss data check"
+        )
     console.result(found.to_json(), _figures(found))
 
 

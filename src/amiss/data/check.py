@@ -14,12 +14,12 @@ from typing import Any, get_args
 import numpy as np
 
 from amiss.calibration import FEWEST, needed
+from amiss.contract import Progress
 from amiss.data.dataset import Dataset, Entry, SplitName
 from amiss.data.readers import printable, read_mask
 from amiss.errors import InputError
 from amiss.types import Sample
 
-Progress = Callable[[str, int, int | None], None]
 Groups = tuple[Mapping[str, tuple[str, ...]], ...]
 
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal, TypeVar, overload
 
+from amiss.contract import Progress
 from amiss.data.readers import printable, read_mask, read_sample
 from amiss.errors import BadLayout, UnreadableFile
 from amiss.types import Sample, Truth
@@ -76,10 +77,12 @@ class Split:
     def truths(self) -> Lazy[Truth]:
         return Lazy(self.entries, Entry.truth)
 
-    def readable(self) -> tuple[Split, dict[str, str]]:
+    def readable(self, progress: Progress | None = None) -> tuple[Split, dict[str, str]]:
         """The entries whose picture can be read, and why the others cannot; reads every picture once."""
         kept, failures = [], {}
-        for entry in self.entries:
+        for done, entry in enumerate(self.entries, start=1):
+            if progress is not None:
+                progress("looking for unreadable pictures", done, len(self.entries))
             try:
                 entry.sample()
                 kept.append(entry)

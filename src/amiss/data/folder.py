@@ -146,7 +146,7 @@ def _kinds(folder: Path) -> list[Path]:
 
 def _entry(path: Path, kind: str, mask: Path | None = None) -> Entry:
     good = kind.lower() in GOOD
-    return Entry(path, str(path), defective=not good, kind="good" if good else printable(kind), mask=mask)
+    return Entry(path, os.path.abspath(path), defective=not good, kind="good" if good else printable(kind), mask=mask)
 
 
 def _paired(found: Sequence[Path], folder: Path, root: Path) -> Iterator[tuple[Path, Path]]:

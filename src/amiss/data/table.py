@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -111,4 +112,4 @@ def _entry(table: Path, row: Mapping[str, str], where: str) -> Entry:
             raise BadLayout(f"{where}: there is no file {printable(wanted_file)}; correct the path, it counts from the table")
     good = label in _GOOD_LABELS
     kind = "good" if good else row.get("kind") or ("defective" if label in _BAD_LABELS else row["label"])
-    return Entry(path, str(path), defective=not good, kind=printable(kind), mask=mask)
+    return Entry(path, os.path.abspath(path), defective=not good, kind=printable(kind), mask=mask)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from amiss.errors import BadField
+
 Array = npt.NDArray[Any]
 
 _BLOCK = 4096  # vectors moved at once
@@ -77,9 +79,13 @@ class Candidates:
         """Make room; the full capacity is reserved at once where memory is only committed when it is written to."""
         if self._vectors is None:
             steady_heap()
-            self._vectors = np.empty((self.capacity, channels), np.float32)
-            self._rows = np.empty((self.capacity, 3), np.int32)
-            self._keys = np.empty(self.capacity)
+            try:
+                self._vectors = np.empty((self.capacity, channels), np.float32)
+                self._rows = np.empty((self.capacity, 3), np.int32)
+                self._keys = np.empty(self.capacity)
+            except (MemoryError, ValueError) as error:
+                size = self.capacity * channels * 4 / 2**30
+                raise BadField(f"this machine does not give {size:.1f} GB for candidate patches; lower memory") from error
 
     def vectors(self) -> Array:
         """What was kept, (N, C) float32, a view that may be written to."""

@@ -28,7 +28,6 @@ class Features:
     """What an extractor returns for one sample.
 
     layers     one (P_l, C_l) array a layer, kept apart     grids  (rows, columns) of each layer
-    positions  (P, 2) row and column in the picture of the first layer's cells
     size       (h, w) in pixels that the network saw     shape  (H, W) of the picture
     """
 

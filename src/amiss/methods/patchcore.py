@@ -5,9 +5,9 @@ https://arxiv.org/abs/2106.08265.
 
 What we follow: locally aware patch features (section 3.1), a bank reduced by greedy k-centre selection on random
 projections (3.2, algorithm 1), nearest-neighbour patch scores and their re-weighting (3.3, equations 6 and 7), a blurred map.
-Where we differ, each by a field: the picture keeps its proportions and is not cropped (`aspect`), every layer is scaled by
-its mean length so that none drowns the others (`scale`), the borders of the neighbourhood mean are mirrored (`border`), the
-picture's score is the mean of the top share of patches (`score`), the bank has a size rather than a share (`bank`).
+Where we differ, each by a field: the picture keeps its proportions and is not cropped (`aspect`), four layers are joined
+(`layers`), each divided by its mean length over the picture, which takes out exposure (`scale`), the picture's score is the
+mean of the top share of patches (`score`), the bank has a size rather than a share (`bank`).
 `amiss methods patchcore` lists the fields; the preset `paper` sets them as the paper has them.
 """
 
@@ -132,14 +132,23 @@ class PatchCore(Detector):
         vectors = found.candidates.vectors()
         vectors *= np.repeat(found.scale, found.channels)
         count = min(self.bank or len(vectors), max(1, round(self.coreset * len(vectors))))
-        reduced = project(vectors, self.projection, rng)
+        picks = self._choose(vectors, count, rng, progress)
+        if len(picks) == 1:
+            log.warning("all patches of the good pictures are alike, so the bank holds a single one")
+        self._extract, self.samples_, self.grids_, self.scale_ = extract, found.ids, found.grids, found.scale
+        self.bank_ = MemoryBank(vectors[picks], found.candidates.rows()[picks])
+
+    def _choose(self, vectors: Array, count: int, rng: np.random.Generator, progress: Progress) -> Array:
+        """Indices of the patches that the bank keeps (algorithm 1)."""
         start = int(rng.integers(len(vectors))) if self.start == "random" else 0
+        if count == len(vectors):
+            return np.arange(count)
+        reduced = project(vectors, self.projection, rng)
         picks, radius = greedy_k_centre(
             reduced, count, start=start, progress=lambda done, total: progress("choosing the bank", done, total)
         )
         log.info("bank: %d of %d patches, covering radius %.4g", len(picks), len(vectors), radius)
-        self._extract, self.samples_, self.grids_, self.scale_ = extract, found.ids, found.grids, found.scale
-        self.bank_ = MemoryBank(vectors[picks], found.candidates.rows()[picks])
+        return picks
 
     def _gather(
         self,
@@ -280,8 +289,13 @@ class PatchCore(Detector):
             self.bank_ = MemoryBank(state.arrays["bank"], state.arrays["rows"])
             self.grids_, self.scale_ = state.arrays["grids"], state.arrays["scale"]
             self.samples_ = list(state.facts["samples"])
-        except KeyError as error:
+        except (KeyError, BadField) as error:
             raise BadModelFile(f"the model file lacks {error}; fit it again") from error
+        whole = self.grids_.shape == (len(self.samples_), 4) and len(self.scale_) == (
+            1 if self.embedding == "patchify" else len(self.layers)
+        )
+        if not whole or not 0 <= self.bank_.rows[:, 0].min() <= self.bank_.rows[:, 0].max() < len(self.samples_):
+            raise BadModelFile("its arrays do not fit one another; fit it again")
         self._extract = self._extractor(state.graphs.get("backbone"))
 
 

@@ -12,6 +12,7 @@ Three roads, chosen by how many good parts there are (n) and by the budget, the 
 from __future__ import annotations
 
 import hashlib
+import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -28,9 +29,11 @@ from amiss.model import Model
 from amiss.types import Sample
 
 Array = npt.NDArray[Any]
+log = logging.getLogger(__name__)
 Road = Literal["auto", "split", "cross", "none"]
 BUDGET = 0.01
 FOLDS = 5
+CACHED = 1000  # most parts whose features are kept on disk from fold to fold, about 1.1 MB each
 KEEP = 128 * 2**20  # bytes of decoded pictures remembered from fold to fold
 
 
@@ -55,16 +58,26 @@ def fit_calibrated(
     if road == "cross":
         calibration = _cross_fitted(detector, parts, budget, progress)
         return _model(detector, parts, calibration)
-    keep, hold = _split(len(parts), detector.seed) if not held_out else (np.arange(len(parts)), None)
-    kept = Recorded(Subset(parts, keep))
-    detector.fit(kept, progress=progress)
-    held: Sequence[Sample] = held_out if hold is None else Subset(parts, hold)
-    return _model(detector, kept, calibrate(detector, held, budget=budget, progress=progress))
+    if held_out:
+        held = held_out
+    else:
+        kept, hold = _split(_digests(parts, progress), detector.seed)
+        parts, held = Recorded(Subset(parts, kept)), Subset(parts, hold)
+    detector.fit(parts, progress=progress)
+    return _model(detector, parts, calibrate(detector, held, budget=budget, progress=progress))
 
 
 def calibrate(detector: Detector, good: Sequence[Sample], *, budget: float, progress: Progress | None = None) -> Calibration:
-    """A split calibration of a fitted detector on good parts it has not seen."""
-    return Calibration(tuple(_scores(detector, good, progress, "calibrating")), budget, "split")
+    """A split calibration of a fitted detector on good parts it has not seen; copies of one picture count once."""
+    parts = Recorded(good)
+    scores = _scores(detector, parts, progress, "calibrating")
+    return _calibration(scores, parts.in_order(), budget, "split")
+
+
+def _calibration(scores: Sequence[float], digests: Sequence[str], budget: float, how: How) -> Calibration:
+    """One score for each distinct picture."""
+    distinct = dict(zip(digests, scores, strict=True))
+    return Calibration(tuple(distinct.values()), budget, how, tuple(distinct))
 
 
 def _road(n: int, held_out: int, budget: float, road: Road) -> Road:
@@ -77,28 +90,41 @@ def _road(n: int, held_out: int, budget: float, road: Road) -> Road:
     return road
 
 
-def _split(n: int, seed: int) -> tuple[Array, Array]:
-    order = np.random.default_rng(seed).permutation(n)
-    held = max(1, n // 5)
-    return np.sort(order[held:]), np.sort(order[:held])
+def _digests(parts: Recorded, progress: Progress | None) -> list[str]:
+    """Content digests of all parts, from one pass over them."""
+    for done, _ in enumerate(parts, start=1):
+        if progress is not None:
+            progress("looking for copies", done, len(parts))
+    return parts.in_order()
+
+
+def _split(digests: Sequence[str], seed: int) -> tuple[Array, Array]:
+    """Indices to fit on and to hold out; copies of one picture fall on the same side."""
+    names = np.random.default_rng(seed).permutation(sorted(set(digests)))
+    held = set(names[: max(1, len(names) // 5)].tolist())
+    out = np.array([digest in held for digest in digests])
+    return np.flatnonzero(~out), np.flatnonzero(out)
 
 
 def _cross_fitted(detector: Detector, parts: Recorded, budget: float, progress: Progress | None) -> Calibration:
     """Fit on all, then score every part by a detector that was fitted without it."""
     how: How = "cross-fitted"
     with tempfile.TemporaryDirectory(prefix="amiss-") as folder:
-        workdir = Path(folder)
+        workdir = Path(folder) if len(parts) <= CACHED else None
         detector.fit(parts, progress=progress, workdir=workdir)
-        folds = _folds(parts.in_order(), detector.seed)
-        scores: list[float] = []
+        digests = parts.in_order()
+        folds = _folds(digests, detector.seed)
+        scores: dict[int, float] = {}
+        if len(folds) < 2:
+            if len(parts) > 1:
+                log.warning("all %d good pictures are copies of one, so nothing is left to calibrate on", len(parts))
+            return Calibration((), budget, how)
         for number, held in enumerate(folds, start=1):
-            if len(folds) < 2:
-                break
             rest = np.setdiff1d(np.arange(len(parts)), held)
             shown = _named(progress, f"calibration fold {number} of {len(folds)}: ")
             fold = detector.unfitted().fit(Subset(parts, rest), progress=shown, workdir=workdir)
-            scores += _scores(fold, Subset(parts, held), shown, "judging")
-    return Calibration(tuple(scores), budget, how)
+            scores |= zip(held.tolist(), _scores(fold, Subset(parts, held), shown, "judging"), strict=True)
+    return _calibration([scores[index] for index in range(len(parts))], digests, budget, how)
 
 
 def _folds(digests: Sequence[str], seed: int) -> list[Array]:
@@ -130,8 +156,7 @@ def _model(detector: Detector, parts: Recorded, calibration: Calibration | None)
     digests = parts.in_order()
     fingerprint = hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
     origin = {"parts": len(parts), "fingerprint": fingerprint, "digests": digests}
-    model = Model(detector, calibration, origin)
-    return model
+    return Model(detector, calibration, origin)
 
 
 class Subset(Sequence[Sample]):

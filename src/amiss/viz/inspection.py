@@ -34,7 +34,9 @@ Array = npt.NDArray[Any]
 COLUMNS = (
     "path", "score", "p_value", "verdict", "threshold", "review_threshold", "seconds", "extrapolated", "overlay",
 )  # fmt: skip
+OUTPUTS = ("results.csv", "results.parquet", "overlays", "report.html")
 _SIDE = 320  # pixels of a thumbnail's longer side
+_LONGEST = 16_384  # pixels of an overlay's longer side; JPEG ends at 65,500
 
 
 @dataclass(frozen=True)
@@ -90,14 +92,17 @@ def inspect(
 
 
 def _move_in(stage: Path, out: Path) -> dict[str, str]:
-    """Replace what an earlier run left under the same names."""
+    """Replace what an earlier run left under our names, and leave nothing of it beside the new results."""
     files = {}
-    for item in sorted(stage.iterdir()):
-        target = out / item.name
+    for name in OUTPUTS:
+        target = out / name
         if target.is_dir():
             shutil.rmtree(target)
-        item.replace(target)
-        files[item.stem] = printable(target)
+        else:
+            target.unlink(missing_ok=True)
+        if (stage / name).exists():
+            (stage / name).replace(target)
+            files[name] = printable(target)
     return files
 
 
@@ -156,7 +161,7 @@ class _Inspector:
         low, high = self._range or _own_range(full)
         if self._options.overlays and full is not None:
             name = f"overlays/{index:05d}_{_plain(Path(sample.id).stem)}.jpg"
-            picture = overlay(sample.image, full, low=low, high=high)
+            picture = thumbnail(overlay(sample.image, full, low=low, high=high), _LONGEST)
             (self._stage / name).write_bytes(jpeg(picture, quality=90))
         self._overlay_names.append(name)
         self.results.append(dataclasses.replace(result, map=None, spread=None))
@@ -195,7 +200,7 @@ class _Inspector:
 
     def _fitted_picture(self, path: str) -> Array | None:
         if path not in self._good:
-            if len(self._good) >= 16:
+            if len(self._good) >= 4:
                 self._good.pop(next(iter(self._good)))
             self._good[path] = self._read_fitted(path)
         return self._good[path]
