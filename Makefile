@@ -26,6 +26,7 @@ test: $(VENV)/.dev
 	$(BIN)/ruff format --check src tests examples benchmarks
 	$(BIN)/mypy
 	$(BIN)/pytest
+	$(BIN)/pytest -m real
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/speed.py

@@ -103,3 +103,10 @@ def test_every_preset_of_every_method_can_be_built_and_fitted() -> None:
 def test_the_package_runs_as_a_module() -> None:
     run = subprocess.run([sys.executable, "-m", "amiss", "--version"], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == amiss.__version__
+
+
+def test_goldens_of_saturated_float_pictures_and_of_a_whole_bank_verify() -> None:
+    white = [Sample(id=str(i), image=np.full((1001, 777, 3), 1.0, np.float32)) for i in range(2)]
+    detector = amiss.detector("patchcore", size=64, bank=None).fit(white)
+    rows = Model(detector).with_goldens(white).verify()
+    assert len(rows) == 3 and all(row["gap"] <= 1e-6 for row in rows)

@@ -9,7 +9,7 @@ import amiss
 from amiss.bench.evaluate import evaluate
 from amiss.data import toys
 from amiss.data.dataset import Split
-from amiss.errors import BadLayout
+from amiss.errors import BadField, BadLayout
 from amiss.metrics.ranking import auroc
 from amiss.metrics.regions import aupro, pixel_auroc
 
@@ -57,3 +57,20 @@ def test_good_parts_only_leave_no_ranking_figure_but_count_false_alarms(model_fi
 def test_an_empty_split_is_refused(model_file: Path) -> None:
     with pytest.raises(BadLayout, match="test"):
         evaluate(amiss.load(model_file), Split(()))
+
+
+def test_a_mask_of_another_size_is_named(model_file: Path, tmp_path: Path) -> None:
+    import cv2
+
+    root = toys.make_folder(tmp_path / "disc", seed=3, kind="object", train=1, good=1, bad=2)
+    mask = sorted((root / "ground_truth").rglob("*.png"))[0]
+    mask.write_bytes(cv2.imencode(".png", np.full((10, 12), 255, np.uint8))[1].tobytes())
+    dataset = amiss.dataset("folder", root)
+    with pytest.raises(BadLayout, match=f"{mask.name}.*12 x 10"):
+        evaluate(amiss.load(model_file), dataset.split(dataset.only(), "test"))
+
+
+def test_an_impossible_limit_is_refused_before_judging(model_file: Path, category: Path) -> None:
+    dataset = amiss.dataset("folder", category)
+    with pytest.raises(BadField, match="limit"):
+        evaluate(amiss.load(model_file), dataset.split(dataset.only(), "test"), limit=7)

@@ -104,6 +104,33 @@ def test_calibrating_on_the_fitted_parts_is_refused(amiss: Amiss, model_file: Pa
     assert said.code == 2 and "fitted on" in said.err and not out.exists()
 
 
+def test_calibrating_takes_the_calibration_rows_of_a_table(amiss: Amiss, model_file: Path, tmp_path: Path) -> None:
+    from amiss.data import toys
+
+    fresh = toys.make_folder(tmp_path / "fresh", seed=78, kind="object", train=8, good=0, bad=0)
+    table = tmp_path / "good.csv"
+    lines = [f"{path},good,calibration" for path in sorted((fresh / "train" / "good").iterdir())]
+    table.write_text("\n".join(["path,label,split", *lines]))
+    said = amiss("calibrate", model_file, "--good", table, "--out", tmp_path / "new.amiss", "--json")
+    assert said.code == 0 and said.json["calibration"]["parts"] == 8
+
+
+@pytest.mark.parametrize("budget", ["0", "1", "-0.5"])
+def test_an_impossible_budget_is_refused_by_calibrate(amiss: Amiss, model_file: Path, tmp_path: Path, budget: str) -> None:
+    said = amiss("calibrate", model_file, "--budget", budget, "--out", tmp_path / "new.amiss")
+    assert said.code == 2 and "budget" in said.err and not (tmp_path / "new.amiss").exists()
+
+
+def test_test_pictures_that_set_the_thresholds_are_counted_as_seen(amiss: Amiss, tmp_path: Path) -> None:
+    from amiss.data import toys
+
+    root = toys.make_folder(tmp_path / "disc", seed=5, kind="object", train=6, good=0, bad=0)
+    lines = [f"{path},good" for path in sorted((root / "train" / "good").iterdir())]
+    (tmp_path / "t.csv").write_text("\n".join(["path,label", *lines]))
+    amiss("fit", tmp_path / "t.csv", "--out", tmp_path / "m.amiss", *QUICK, "--calibration", "split")
+    assert amiss("evaluate", tmp_path / "m.amiss", tmp_path / "t.csv", "--json").json["seen_in_fit"] == 6
+
+
 def test_an_uncalibrated_model_leaves_verdict_and_thresholds_empty(amiss: Amiss, category: Path, tmp_path: Path) -> None:
     model, out = tmp_path / "raw.amiss", tmp_path / "out"
     assert amiss("fit", category, "--out", model, *QUICK, "--calibration", "none").code == 0
@@ -174,6 +201,7 @@ def test_identical_pictures_fit(amiss: Amiss, tmp_path: Path) -> None:
     assert said.code == 0, said.err
     amiss("predict", tmp_path / "m.amiss", tmp_path / "p", "--out", tmp_path / "out")
     assert {row["verdict"] for row in rows(tmp_path / "out")} == {"REVIEW"}  # one distinct part: no threshold
+    assert "copies of one" in said.err
 
 
 def test_names_that_are_not_utf8_and_equal_stems_keep_all_overlays(amiss: Amiss, model_file: Path, tmp_path: Path) -> None:
@@ -203,6 +231,51 @@ def test_judging_again_into_the_same_folder_replaces_what_was_there(amiss: Amiss
         assert amiss("predict", model_file, given, "--out", tmp_path / "in" / "out").code == 0
     assert len(list((tmp_path / "in" / "out" / "overlays").iterdir())) == 1
     assert sorted(p.name for p in (tmp_path / "in" / "out").iterdir() if p.name.startswith(".")) == []
+
+
+def test_a_second_run_leaves_nothing_of_the_first_beside_its_results(amiss: Amiss, model_file: Path, tmp_path: Path) -> None:
+    given, out = picture(tmp_path / "a.png"), tmp_path / "out"
+    first = amiss("predict", model_file, given, "--out", out, "--json").json["files"]
+    assert {"results.csv", "overlays", "report.html"} <= set(first)
+    second = amiss("predict", model_file, given, "--out", out, "--no-overlays", "--no-report", "--json").json["files"]
+    assert "results.csv" in second
+    assert not (out / "overlays").exists() and not (out / "report.html").exists()
+
+
+def test_the_parquet_table_holds_what_the_csv_holds(amiss: Amiss, model_file: Path, category: Path, tmp_path: Path) -> None:
+    import pyarrow.parquet
+
+    amiss("predict", model_file, category / "test", "--out", tmp_path / "out", "--no-overlays", "--no-report")
+    table = pyarrow.parquet.read_table(tmp_path / "out" / "results.parquet").to_pylist()
+    written = rows(tmp_path / "out")
+    assert [row["path"] for row in table] == [row["path"] for row in written]
+    assert [row["score"] for row in table] == [float(row["score"]) for row in written]
+    assert [row["verdict"] for row in table] == [row["verdict"] for row in written]
+
+
+def test_a_very_long_picture_is_judged_and_drawn_reduced(amiss: Amiss, model_file: Path, tmp_path: Path) -> None:
+    given = picture(tmp_path / "long.png", 128, (2, 70_000))
+    said = amiss("predict", model_file, given, "--out", tmp_path / "out", "--json")
+    assert said.code == 0 and said.json["parts"] == 1
+    assert (tmp_path / "out" / rows(tmp_path / "out")[0]["overlay"]).is_file()
+
+
+def test_fields_may_stand_before_the_data(amiss: Amiss, category: Path, tmp_path: Path) -> None:
+    said = amiss("fit", "--size", "64", "-q", "--bank=50", category, "--calibration", "none", "--out", tmp_path / "m.amiss")
+    assert said.code == 0, said.err
+
+
+def test_what_a_data_set_leaves_out_is_said(amiss: Amiss, category: Path, tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    good = [f"{path},good,train" for path in sorted((category / "train" / "good").iterdir())]
+    table.write_text("\n".join(["path,label,split", *good[:3], good[3].replace("good,train", "bad,train")]))
+    said = amiss("fit", table, "--out", tmp_path / "m.amiss", *QUICK, "--calibration", "none", "--json")
+    assert said.code == 0 and said.json["parts"] == 3 and "not used" in said.err
+
+
+def test_more_memory_than_there_is_is_refused(amiss: Amiss, category: Path, tmp_path: Path) -> None:
+    said = amiss("fit", category, "--out", tmp_path / "m.amiss", *QUICK, "--memory", "100000TB")
+    assert said.code == 2 and "lower memory" in said.err and not (tmp_path / "m.amiss").exists()
 
 
 def test_every_field_is_an_option_of_fit_in_both_spellings(amiss: Amiss, category: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from amiss.contract import Detector, State
-from amiss.errors import TooFewSamples
+from amiss.errors import BadField, TooFewSamples
 from amiss.types import Result, Sample, Truth
 from amiss.verdict.calibrate import calibrate, fit_calibrated
 
@@ -79,6 +79,37 @@ def test_copies_of_one_picture_share_a_fold() -> None:
     model = fit_calibrated(Nearest(), parts(20) + copies)
     assert model.calibration is not None
     assert min(model.calibration.scores) > 0
+
+
+def twice(count: int) -> list[Sample]:
+    return [Sample(id=f"{part.id}-{copy}", image=part.image) for part in parts(count) for copy in (0, 1)]
+
+
+def test_copies_fall_on_one_side_of_a_split_and_count_once() -> None:
+    model = fit_calibrated(Nearest(), twice(20), road="split")
+    assert model.calibration is not None
+    assert len(model.calibration.scores) == 4  # a fifth of 20 distinct pictures
+    assert min(model.calibration.scores) > 0
+    assert not set(model.calibration.parts) & set(model.origin["digests"])
+
+
+def test_copies_count_once_in_cross_fitting_and_in_calibrating_anew() -> None:
+    model = fit_calibrated(Nearest(), twice(12))
+    assert model.calibration is not None and len(model.calibration.scores) == 12
+    assert len(calibrate(Nearest().fit(parts(5, seed=9)), twice(7), budget=0.1).scores) == 7
+
+
+def test_each_score_names_its_part() -> None:
+    good = parts(9, seed=2)
+    detector = Nearest().fit(parts(5))
+    calibration = calibrate(detector, good, budget=0.1)
+    by_digest = {part.digest: next(detector.predict([part])).score for part in good}
+    assert dict(zip(calibration.parts, calibration.scores, strict=True)) == by_digest
+
+
+def test_a_generator_is_refused_since_it_could_be_read_only_once() -> None:
+    with pytest.raises(BadField, match="list"):
+        Nearest().fit(part for part in parts(3))
 
 
 def test_a_fifth_is_held_out_where_that_supports_the_budget() -> None:

@@ -77,6 +77,16 @@ def test_with_fewer_than_eight_scores_nothing_is_ng() -> None:
     assert "only 7" in calibration.warning()
 
 
+def test_with_fewer_than_eight_scores_even_a_supported_budget_gives_no_ng() -> None:
+    assert split(range(7), 0.2).judge(1e9).outcome == "REVIEW"
+
+
+def test_a_guarantee_is_only_claimed_where_the_parts_support_it() -> None:
+    assert "is guaranteed" in split(range(99)).guarantee()
+    for few in (split(range(9)), split(range(7), 0.2), split([])):
+        assert "nothing is guaranteed below" in few.guarantee()
+
+
 def test_without_any_score_everything_is_review() -> None:
     calibration = split([])
     verdict = calibration.judge(0.0)
