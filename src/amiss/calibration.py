@@ -17,6 +17,7 @@ from amiss.errors import BadField, BadModelFile
 from amiss.types import Verdict
 
 How = Literal["split", "cross-fitted"]
+BUDGET = 0.01  # accepted share of false alarms where nobody says another
 REVIEW_FACTOR = 3
 FEWEST = 8  # below this many scores nothing is called NG
 
@@ -37,8 +38,7 @@ class Calibration:
     extrapolated: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        if not 0 < self.budget < 1:
-            raise BadField(f"budget = {self.budget}: the accepted share of false alarms, between 0 and 1, e.g. 0.01")
+        check_budget(self.budget)
         if not all(math.isfinite(score) for score in self.scores):
             raise BadField("calibration scores hold NaN or infinity")
         if len(self.parts) not in (0, len(self.scores)):
@@ -148,6 +148,12 @@ class Calibration:
         from_start = start + mean_excess * math.log(count / (n * self.budget))
         from_largest = self.scores[-1] + mean_excess * math.log(self.bound / self.budget)
         return max(from_start, from_largest)
+
+
+def check_budget(budget: float) -> None:
+    """raises  BadField for a share of false alarms that is none"""
+    if not 0 < budget < 1:
+        raise BadField(f"budget = {budget}: the accepted share of false alarms, between 0 and 1, e.g. {BUDGET}")
 
 
 def needed(budget: float) -> int:

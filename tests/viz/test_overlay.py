@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amiss.errors import BadSample
-from amiss.viz.overlay import OPACITY, crop_with_box, eight_bits, heat, jpeg, overlay, png, thumbnail
+from amiss.viz.overlay import OPACITY, crop_with_box, eight_bits, heat, jpeg, overlay, thumbnail
 
 Array = npt.NDArray[np.generic]
 SIZES = [(1, 1), (3, 500), (500, 3), (40, 60)]
@@ -122,10 +122,9 @@ def test_a_small_picture_keeps_its_size_and_is_copied() -> None:
     assert (small == image).all() and not np.shares_memory(small, image)
 
 
-def test_png_holds_every_pixel_and_jpeg_the_colours() -> None:
+def test_jpeg_holds_the_colours() -> None:
     image = np.zeros((16, 16, 3), np.uint8)
     image[..., 0] = 200
-    assert (decoded(png(image)) == image).all()
     assert np.abs(decoded(jpeg(image)).astype(int) - image).max() < 12
 
 

@@ -14,13 +14,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from amiss.calibration import Calibration
 from amiss.errors import CannotWrite
 from amiss.types import Result
-from amiss.viz.overlay import jpeg, png
+from amiss.viz.overlay import jpeg
 from amiss.viz.report import Card, write_report
 
 VOID = {"meta", "input", "img", "br", "col", "link", "hr"}
@@ -189,7 +190,8 @@ def test_a_card_shows_four_pictures_and_names_the_nearest_good_part_and_its_dist
 
 
 def test_pictures_are_embedded_and_decoded_late(tmp_path: Path) -> None:
-    images = read(tmp_path, [full(5.0, name="a", overlay_file=None), card(1.0, picture=png(np.zeros((2, 2, 3), np.uint8)))])
+    png = cv2.imencode(".png", np.zeros((2, 2, 3), np.uint8))[1].tobytes()
+    images = read(tmp_path, [full(5.0, name="a", overlay_file=None), card(1.0, picture=png)])
     sources = [image["src"] for image in images.all("img")]
     assert sources[0] == "data:image/jpeg;base64," + base64.b64encode(PIXELS).decode()
     assert sources[-1].startswith("data:image/png;base64,")

@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 import amiss
 from amiss import catalog
+from amiss.calibration import BUDGET, check_budget
 from amiss.cli.console import Console
 from amiss.contract import Detector, build
 from amiss.data.dataset import Split
@@ -20,7 +21,7 @@ from amiss.errors import BadField, BadLayout, CannotWrite
 from amiss.fields import parse, unknown
 from amiss.model import Model
 from amiss.types import Sample
-from amiss.verdict.calibrate import BUDGET, Road, calibrate, fit_calibrated
+from amiss.verdict.calibrate import Road, calibrate, fit_calibrated
 
 _OPTIONS = ("out", "method", "preset", "budget", "calibration", "goldens", "no-goldens", "skip-unreadable", "json", "quiet")
 
@@ -66,6 +67,8 @@ def run_fit(request: FitRequest, console: Console) -> None:
 
 def run_calibrate(path: Path, budget: float | None, good: Path | None, out: Path, console: Console) -> None:
     """New thresholds from a new budget, or from good parts the model has not seen."""
+    if budget is not None:
+        check_budget(budget)
     model = amiss.load(path)
     if good is not None:
         before = model.calibration.budget if model.calibration is not None else BUDGET
@@ -117,8 +120,7 @@ def field_options(kind: type[Detector], extra: Iterable[str]) -> dict[str, Any]:
 
 def _check_request(request: FitRequest) -> None:
     """What can be refused before hours are spent."""
-    if not 0 < request.budget < 1:
-        raise BadField(f"--budget {request.budget:g}: the accepted share of false alarms, between 0 and 1, e.g. 0.01")
+    check_budget(request.budget)
     _road(request.calibration)
     folder = request.out.parent
     if not folder.is_dir():

@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from amiss.calibration import FEWEST, needed
+from amiss.calibration import BUDGET, FEWEST, needed
 from amiss.contract import Progress
 from amiss.data.dataset import Dataset, Entry, SplitName
 from amiss.data.readers import printable, read_mask
@@ -23,7 +23,6 @@ from amiss.types import Sample
 Groups = tuple[Mapping[str, tuple[str, ...]], ...]
 
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
-BUDGET = 0.01
 ODD_ASPECT = 1.1
 _PIXEL = "pixel AUROC, pixel AP and AUPRO cannot be computed"
 

@@ -22,7 +22,7 @@ from typing import Any, Literal, overload
 import numpy as np
 import numpy.typing as npt
 
-from amiss.calibration import Calibration, How, needed
+from amiss.calibration import BUDGET, Calibration, How, needed
 from amiss.contract import Detector, Progress
 from amiss.errors import TooFewSamples
 from amiss.model import Model
@@ -31,7 +31,6 @@ from amiss.types import Sample
 Array = npt.NDArray[Any]
 log = logging.getLogger(__name__)
 Road = Literal["auto", "split", "cross", "none"]
-BUDGET = 0.01
 FOLDS = 5
 CACHED = 1000  # most parts whose features are kept on disk from fold to fold, about 1.1 MB each
 KEEP = 128 * 2**20  # bytes of decoded pictures remembered from fold to fold

@@ -159,30 +159,29 @@ class _Inspector:
         index, name = len(self.results), ""
         full = result.image_map() if result.map is not None else None
         low, high = self._range or _own_range(full)
-        if self._options.overlays and full is not None:
+        drawn = None if full is None else overlay(sample.image, full, low=low, high=high)
+        if self._options.overlays and drawn is not None:
             name = f"overlays/{index:05d}_{_plain(Path(sample.id).stem)}.jpg"
-            picture = thumbnail(overlay(sample.image, full, low=low, high=high), _LONGEST)
-            (self._stage / name).write_bytes(jpeg(picture, quality=90))
+            (self._stage / name).write_bytes(jpeg(thumbnail(drawn, _LONGEST), quality=90))
         self._overlay_names.append(name)
-        self.results.append(dataclasses.replace(result, map=None, spread=None))
+        light = dataclasses.replace(result, map=None, spread=None)
+        self.results.append(light)
         if not self._options.report:
             return
-        self._cards[index] = self._card(sample, result, full, (low, high), name)
+        self._cards[index] = self._card(sample.image, light, drawn, name)
         heapq.heappush(self._worst, (result.score, index))
         if len(self._worst) > self._options.pictures:
             _, dropped = heapq.heappop(self._worst)
             self._cards[dropped] = dataclasses.replace(self._cards[dropped], picture=None, heat=None, evidence=None, worst=None)
 
-    def _card(self, sample: Sample, result: Result, full: Array | None, span: tuple[float, float], name: str) -> Card:
-        image = sample.image
-        assert image is not None
+    def _card(self, image: Array, result: Result, drawn: Array | None, name: str) -> Card:
         card = Card(
-            result=dataclasses.replace(result, map=None, spread=None), name=printable(sample.id),
-            overlay_file=name or None, picture=None, heat=None, evidence=None, worst=None,
+            result=result, name=printable(result.id), overlay_file=name or None,
+            picture=None, heat=None, evidence=None, worst=None,
         )  # fmt: skip
         if len(self._worst) >= self._options.pictures and (not self._worst or result.score <= self._worst[0][0]):
             return card
-        heat = None if full is None else jpeg(thumbnail(overlay(image, full, low=span[0], high=span[1]), _SIDE))
+        heat = None if drawn is None else jpeg(thumbnail(drawn, _SIDE))
         box = result.evidence.get("patch")
         return dataclasses.replace(
             card, picture=jpeg(thumbnail(image, _SIDE)), heat=heat,

@@ -96,28 +96,18 @@ def crop_with_box(image: Array, box: Box, side: int = 160, margin: float = 3.0) 
 def jpeg(image: Array, quality: int = 85) -> bytes:
     """A picture as the content of a JPEG file, 8 bits a channel.
 
-    raises  BadSample for what JPEG cannot hold (a side above 65,535 pixels)
+    raises  BadSample for what JPEG cannot hold (a side above 65,500 pixels)
     """
     import cv2
 
-    return _encoded(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, quality))
-
-
-def png(image: Array) -> bytes:
-    """A picture as the content of a PNG file, 8 bits a channel, without loss."""
-    return _encoded(".png", image, ())
-
-
-def _encoded(suffix: str, image: Array, options: tuple[int, ...]) -> bytes:
-    import cv2
-
+    content = np.ascontiguousarray(eight_bits(image)[..., ::-1])
     try:
-        done, content = cv2.imencode(suffix, np.ascontiguousarray(eight_bits(image)[..., ::-1]), options)
+        done, encoded = cv2.imencode(".jpg", content, (cv2.IMWRITE_JPEG_QUALITY, quality))
     except cv2.error as error:
-        raise BadSample(f"a picture of shape {image.shape} does not go into {suffix} ({error.err}); reduce it") from error
+        raise BadSample(f"a picture of shape {image.shape} does not go into JPEG ({error.err}); reduce it") from error
     if not done:
-        raise BadSample(f"a picture of shape {image.shape} does not go into {suffix}; reduce it")
-    return bytes(content)
+        raise BadSample(f"a picture of shape {image.shape} does not go into JPEG; reduce it")
+    return bytes(encoded)
 
 
 def _level(image_map: Array, low: float, high: float) -> Array:
