@@ -79,22 +79,23 @@ class Detector(ABC):
         self._learn(samples, truths, progress or _silent, workdir)
         return self
 
-    def predict(self, samples: Iterable[Sample]) -> Iterator[Result]:
+    def predict(self, samples: Iterable[Sample], *, workdir: Path | None = None) -> Iterator[Result]:
         """Judge samples one after another; checks now, streams later.
 
+        workdir  folder for caches that other fits and judgements of the same samples may share
         raises  NotFitted at once; WrongModality when such a sample comes by
         """
         if not self.fitted:
             raise NotFitted(f"{self.name} has not been fitted; call fit(samples) first, or load a model")
         if isinstance(samples, Sample):
             raise BadField(f"{self.name}.predict takes several samples, met one; put it in a list")
-        return self._stream(samples)
+        return self._stream(samples, workdir)
 
-    def _stream(self, samples: Iterable[Sample]) -> Iterator[Result]:
+    def _stream(self, samples: Iterable[Sample], workdir: Path | None) -> Iterator[Result]:
         for sample in samples:
             self._check_modality(sample)
             started = time.perf_counter()
-            result = self._judge(sample)
+            result = self._judge(sample, workdir)
             yield dataclasses.replace(result, seconds=time.perf_counter() - started)
 
     def _check_modality(self, sample: Sample) -> None:
@@ -115,7 +116,7 @@ class Detector(ABC):
     ) -> None: ...
 
     @abstractmethod
-    def _judge(self, sample: Sample) -> Result: ...
+    def _judge(self, sample: Sample, workdir: Path | None) -> Result: ...
 
     @abstractmethod
     def _state(self) -> State: ...

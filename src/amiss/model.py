@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,9 +40,12 @@ class Model:
     goldens: Mapping[str, Array] = dataclasses.field(default_factory=dict)
     read: Reader | None = None
 
-    def predict(self, samples: Iterable[Sample]) -> Iterator[Result]:
-        """Judge samples one after another, each with its verdict where the model is calibrated."""
-        results = self.detector.predict(samples)
+    def predict(self, samples: Iterable[Sample], *, workdir: Path | None = None) -> Iterator[Result]:
+        """Judge samples one after another, each with its verdict where the model is calibrated.
+
+        workdir  folder for caches that other fits and judgements of the same samples may share
+        """
+        results = self.detector.predict(samples, workdir=workdir)
         return (self._with_verdict(result) for result in results)
 
     def judge(self, part: Sample | Array | str | os.PathLike[str]) -> Result:

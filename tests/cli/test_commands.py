@@ -293,7 +293,7 @@ def test_every_field_is_an_option_of_fit_in_both_spellings(amiss: Amiss, categor
         (("--sise", "64"), "size"),
         (("--size", "big"), "--size 'big'"),
         (("--size",), "needs a value"),
-        (("--layers", "5"), "no tap at stride 5"),
+        (("--layers", "5"), "no tap 5"),
         (("--score", "best"), "max | top"),
         (("--memory", "much"), "512MB"),
         (("--method", "patchcor"), "patchcore"),

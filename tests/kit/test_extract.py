@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from amiss.backbones.runtime import Backbone
 from amiss.kit.extract import Aspect, Features, ImageExtractor, network_size, resize
 from amiss.types import Sample
 from tests.backbones import tiny
@@ -22,8 +23,8 @@ def picture(h: int = 64, w: int = 64, seed: int = 0) -> Sample:
     return Sample(id=f"{seed}", image=np.random.default_rng(seed).integers(0, 256, (h, w, 3), np.uint8))
 
 
-def extractor(size: int = 64, layers: tuple[int, ...] = (4, 8), aspect: Aspect = "keep") -> ImageExtractor:
-    return ImageExtractor("tiny", layers, size, aspect, graph=tiny.graph())
+def extractor(size: int = 64, layers: tuple[int, ...] = (4, 8), aspect: Aspect = "keep", **more: Any) -> ImageExtractor:
+    return ImageExtractor("tiny", layers, size, aspect, graph=tiny.graph(), **more)
 
 
 def same(one: Features, other: Features) -> bool:
@@ -78,20 +79,39 @@ def test_layers_are_cells_by_channels_in_reading_order() -> None:
 def test_a_second_look_reads_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     extract = extractor()
     first = extract(picture(), cache=tmp_path)
-    monkeypatch.setattr(extract, "backbone", Forbidden(extract.backbone))
+    monkeypatch.setattr(Backbone, "__call__", forbidden)
     assert same(extract(picture(), cache=tmp_path), first)
     with pytest.raises(AssertionError, match="was run"):
         extract(picture(seed=1), cache=tmp_path)
 
 
-class Forbidden:
-    """A backbone that answers questions about itself but must not be run."""
+def forbidden(self: Backbone, images: Array) -> None:
+    raise AssertionError("the backbone was run")
 
-    def __init__(self, backbone: Any) -> None:
-        self.description, self.digest = backbone.description, backbone.digest
 
-    def __call__(self, images: Array) -> list[Array]:
-        raise AssertionError("the backbone was run")
+def test_fits_with_other_layers_share_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fine, coarse = extractor(layers=(4,)), extractor(layers=(8,), token=True)
+    expected = coarse(picture())
+    fine(picture(), cache=tmp_path)
+    monkeypatch.setattr(Backbone, "__call__", forbidden)
+    assert same(coarse(picture(), cache=tmp_path), expected)
+
+
+def test_the_descriptor_is_the_graphs_token_or_the_mean_of_its_last_tap(tmp_path: Path) -> None:
+    plain = extractor(token=True)(picture())
+    assert plain.token is not None and plain.token.shape == (10,)
+    np.testing.assert_allclose(plain.token, plain.layers[1].mean(axis=0), rtol=1e-5)
+    own = ImageExtractor("t", (4,), 64, "keep", token=True, graph=tiny.graph({**tiny.DESCRIPTION, "token": "token"}))
+    told = own(picture()).token
+    assert told is not None
+    np.testing.assert_allclose(told, plain.token, rtol=1e-5)  # the tiny graph's token is that mean
+    assert extractor()(picture()).token is None
+
+
+def test_a_frame_brings_every_picture_to_one_grid() -> None:
+    framed = extractor(frame=(64, 96))
+    assert {framed(picture(*shape)).grids for shape in ((64, 64), (50, 90), (200, 20))} == {((16, 24), (8, 12))}
+    assert framed(picture(50, 90)).shape == (50, 90)
 
 
 @pytest.mark.parametrize("other", [{"size": 96}, {"layers": (4,)}, {"layers": (8, 4)}, {"aspect": "square"}])

@@ -37,7 +37,7 @@ class Nearest(Detector):
         FITTED.append(frozenset(part.id for part in parts))
         self.known_ = np.array([brightness(part) for part in parts])
 
-    def _judge(self, sample: Sample) -> Result:
+    def _judge(self, sample: Sample, workdir: object) -> Result:
         assert self.known_ is not None
         return Result(id=sample.id, score=float(np.abs(self.known_ - brightness(sample)).min()))
 

@@ -152,5 +152,5 @@ class _Graph:
 def _description() -> str:
     from amiss.backbones.runtime import Description, Tap
 
-    taps = tuple(Tap(name=f"stride{stride}", stride=stride) for stride in _TAPS.values())
+    taps = tuple(Tap(name=f"stride{stride}", stride=stride, layer=stride) for stride in _TAPS.values())
     return Description(taps=taps, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)).to_json()

@@ -1,9 +1,10 @@
 """Run an ONNX backbone that describes itself in its metadata.
 
 The graph carries one metadata entry, `amiss`, a JSON object:
-    taps   list of {name, stride}: graph outputs (N, C, h, w), finest first
+    taps   list of {name, stride, layer}: graph outputs (N, C, h, w), finest or earliest first; `layer` is the number
+           users ask for it by, the stride where it is left out (CNNs), the block for transformers
     mean, std   three numbers each, applied to RGB in 0..1 outside the graph
-    token  name of a graph output (N, C) that describes the whole picture, or null
+    token  name of a graph output (N, C) that describes the whole picture, or null: then it is the mean of the last tap
     size   [H, W] where the graph wants one size, null where any size goes
 """
 
@@ -15,10 +16,10 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,10 +32,15 @@ EMBEDDED = "efficientnet_lite0"
 
 @dataclass(frozen=True)
 class Tap:
-    """One graph output: its name and how many input pixels lie between two of its cells."""
+    """One graph output: its name, how many input pixels lie between two of its cells, and the number it is asked for by."""
 
     name: str
     stride: int
+    layer: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The tap as it stands in the metadata; `layer` only where it says more than the stride."""
+        return {"name": self.name, "stride": self.stride} | ({} if self.layer == self.stride else {"layer": self.layer})
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ class Description:
     size: tuple[int, int] | None = None
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True)
+        return json.dumps({**asdict(self), "taps": [tap.to_json() for tap in self.taps]}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Description:
@@ -56,7 +62,7 @@ class Description:
             raw = json.loads(text)
             size = raw.get("size")
             return cls(
-                taps=tuple(Tap(str(tap["name"]), int(tap["stride"])) for tap in raw["taps"]),
+                taps=tuple(_tap(tap) for tap in raw["taps"]),
                 mean=_three(raw["mean"]),
                 std=_positive(_three(raw["std"])),
                 token=raw.get("token"),
@@ -66,6 +72,11 @@ class Description:
             raise BadBackbone(
                 f"the backbone's metadata entry 'amiss' is not as documented ({error!r}); see docs/backbones.md"
             ) from error
+
+
+def _tap(raw: dict[str, Any]) -> Tap:
+    stride = int(raw["stride"])
+    return Tap(str(raw["name"]), stride, int(raw.get("layer", stride)))
 
 
 def _three(values: Sequence[float]) -> tuple[float, ...]:
@@ -83,37 +94,61 @@ def _positive(numbers: tuple[float, ...]) -> tuple[float, ...]:
     return numbers
 
 
+class Outputs(NamedTuple):
+    """What a backbone makes of a batch: feature grids (N, C_l, h_l, w_l) in the asked order, global descriptors (N, C)."""
+
+    grids: list[Array]
+    token: Array | None
+
+
 class Backbone:
     """Pictures in, feature grids out; only the part of the graph that the asked taps need is run."""
 
-    def __init__(self, graph: bytes, layers: Sequence[int], *, name: str) -> None:
-        """graph  serialised ONNX    layers  strides of the taps to return, in this order    name  for messages"""
+    def __init__(self, graph: bytes, layers: Sequence[int] | None, *, name: str, token: bool = False) -> None:
+        """graph  serialised ONNX    layers  numbers of the taps to return, in this order; None for all of them
+        name  for messages     token  whether the picture's global descriptor is wanted too
+        """
         self.name = name
         self.digest = hashlib.sha256(graph).hexdigest()
-        self.description, pruned, self._outputs = _open(graph, layers, name)
+        model = _model(graph, name)
+        self.description = _described(model, name)
+        self._taps = _tap_names(self.description, layers, name)
+        self._token = self.description.token or self.description.taps[-1].name if token else None
+        self._outputs = list(dict.fromkeys([*self._taps, *([self._token] if self._token else [])]))
+        _prune(model, self._outputs, name)
+        pruned = bytes(model.SerializeToString())
         self._session = _session(pruned, name)
         self._input = self._session.get_inputs()[0].name
         self._mean = np.asarray(self.description.mean, np.float32)
         self._std = np.asarray(self.description.std, np.float32)
 
-    def __call__(self, images: Array) -> list[Array]:
-        """Feature grids of a batch, one array a tap.
+    def __call__(self, images: Array) -> Outputs:
+        """Feature grids of a batch, and its global descriptors where they were asked for.
 
-        images  (N, H, W, 3) float32 RGB in 0..1    return  list of (N, C, h, w) float32
+        images  (N, H, W, 3) float32 RGB in 0..1    return  grids (N, C, h, w) float32, one a tap; token (N, C) | None
         """
         x = (images - self._mean) / self._std
         x = np.ascontiguousarray(x.transpose(0, 3, 1, 2), dtype=np.float32)
         try:
-            grids = list(self._session.run(self._outputs, {self._input: x}))
+            found = dict(zip(self._outputs, self._session.run(self._outputs, {self._input: x}), strict=True))
         except Exception as error:  # onnxruntime raises its own, undocumented kinds
             raise BadBackbone(
                 f"{self.name}: ONNX Runtime failed on pictures of {x.shape[2]} x {x.shape[3]} ({error}); where the graph wants "
                 "one size, its metadata must name it"
             ) from error
-        for output, grid in zip(self._outputs, grids, strict=True):
-            if grid.ndim != 4:
-                raise BadBackbone(f"{self.name}: the tap {output!r} has shape {grid.shape}, wanted (N, C, h, w)")
-        return grids
+        for tap in self._taps:
+            if found[tap].ndim != 4:
+                raise BadBackbone(f"{self.name}: the tap {tap!r} has shape {found[tap].shape}, wanted (N, C, h, w)")
+        return Outputs([found[tap] for tap in self._taps], self._described_by(found))
+
+    def _described_by(self, found: Mapping[str, Array]) -> Array | None:
+        """The token (N, C), or the mean over the last tap where the graph has none."""
+        if self._token is None:
+            return None
+        value = found[self._token]
+        if value.ndim not in (2, 4):
+            raise BadBackbone(f"{self.name}: the token {self._token!r} has shape {value.shape}, wanted (N, C)")
+        return value if value.ndim == 2 else value.mean(axis=(2, 3))
 
 
 def describe(graph: bytes, name: str) -> Description:
@@ -143,17 +178,12 @@ def _described(model: Any, name: str) -> Description:
     return Description.from_json(properties["amiss"])
 
 
-def _open(graph: bytes, layers: Sequence[int], name: str) -> tuple[Description, bytes, list[str]]:
-    """The description, the graph cut down to the asked taps, and their output names."""
-    model = _model(graph, name)
-    description = _described(model, name)
-    by_stride = {tap.stride: tap.name for tap in description.taps}
-    for stride in layers:
-        if stride not in by_stride:
-            raise BadField(f"{name} has no tap at stride {stride}; choose layers from {sorted(by_stride)}")
-    outputs = [by_stride[stride] for stride in layers]
-    _prune(model, outputs, name)
-    return description, bytes(model.SerializeToString()), outputs
+def _tap_names(description: Description, layers: Sequence[int] | None, name: str) -> list[str]:
+    by_layer = {tap.layer: tap.name for tap in description.taps}
+    for layer in layers or ():
+        if layer not in by_layer:
+            raise BadField(f"{name} has no tap {layer}; choose layers from {', '.join(map(str, by_layer))}")
+    return [by_layer[layer] for layer in (by_layer if layers is None else layers)]
 
 
 def _prune(model: Any, outputs: list[str], name: str) -> None:

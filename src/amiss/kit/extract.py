@@ -29,12 +29,14 @@ class Features:
 
     layers     one (P_l, C_l) array a layer, kept apart     grids  (rows, columns) of each layer
     size       (h, w) in pixels that the network saw     shape  (H, W) of the picture
+    token      (C,) global descriptor, where the extractor was asked for it
     """
 
     layers: tuple[Array, ...]
     grids: tuple[tuple[int, int], ...]
     size: tuple[int, int]
     shape: tuple[int, int]
+    token: Array | None = None
 
     def grid(self, index: int) -> Array:
         """One layer as (rows, columns, C)."""
@@ -69,69 +71,107 @@ def resize(image: Array, size: tuple[int, int]) -> Array:
     return np.asarray(image / np.float32(full), np.float32)
 
 
-@lru_cache(maxsize=4)
-def _embedded(layers: tuple[int, ...]) -> tuple[bytes, Backbone]:
+@lru_cache(maxsize=8)
+def _embedded(layers: tuple[int, ...] | None, token: bool) -> tuple[bytes, Backbone]:
     """The embedded backbone, opened once a process: cross-fitting makes several extractors of the same kind."""
-    return _opened(EMBEDDED, layers, None)
-
-
-def _opened(name: str, layers: tuple[int, ...], graph: bytes | None) -> tuple[bytes, Backbone]:
-    graph = load_graph(name) if graph is None else graph
-    return graph, Backbone(graph, layers, name=name)
+    graph = load_graph(EMBEDDED)
+    return graph, Backbone(graph, layers, name=EMBEDDED, token=token)
 
 
 class ImageExtractor:
-    """Pictures through a frozen backbone, with an optional cache on disk for fits that see a picture several times."""
+    """Pictures through a frozen backbone, with an optional cache on disk for pictures that are seen several times."""
 
-    def __init__(self, backbone: str, layers: tuple[int, ...], size: int, aspect: Aspect, *, graph: bytes | None):
-        """graph  the backbone's ONNX bytes where they travelled with a model; None to load them by name"""
-        known = backbone == EMBEDDED and graph is None
-        self.graph, self.backbone = _embedded(layers) if known else _opened(backbone, layers, graph)
-        self.layers, self.size, self.aspect = layers, size, aspect
+    def __init__(
+        self,
+        backbone: str,
+        layers: tuple[int, ...],
+        size: int,
+        aspect: Aspect,
+        *,
+        token: bool = False,
+        graph: bytes | None = None,
+        frame: tuple[int, int] | None = None,
+    ):
+        """token  whether the global descriptor is wanted     graph  the backbone's ONNX bytes where they travelled with a
+        model; None to load them by name     frame  the (h, w) that every picture is brought to, for methods that compare
+        places; None to follow each picture's own proportions
+        """
+        self.layers, self.size, self.aspect, self.token, self.frame = layers, size, aspect, token, frame
+        self._name = backbone
+        self._known = backbone == EMBEDDED and graph is None
+        if self._known:
+            self.graph, self.backbone = _embedded(layers, token)
+        else:
+            self.graph = load_graph(backbone) if graph is None else graph
+            self.backbone = Backbone(self.graph, layers, name=backbone, token=token)
+        self._whole: Backbone | None = None
+
+    def seen(self, image: Array) -> tuple[int, int]:
+        """The (h, w) that the network sees of a picture."""
+        free = self.frame or network_size((image.shape[0], image.shape[1]), self.size, self.aspect)
+        return self.backbone.description.size or free
 
     def __call__(self, sample: Sample, *, cache: Path | None = None) -> Features:
         """Features of one sample that has an image.
 
-        cache  folder to look in first and to write to; entries are keyed by the picture's content, the backbone, its
-               layers and the size it sees
+        cache  folder to look in first and to write to; an entry holds all taps of the backbone, so that methods which ask
+               for different layers share it, and is keyed by the picture's content, the backbone and the size it sees
         """
         assert sample.image is not None  # the detector has checked what it sees
-        image = sample.image
-        shape = (image.shape[0], image.shape[1])
-        size = self.backbone.description.size or network_size(shape, self.size, self.aspect)
-        path = None if cache is None else cache / f"{sample.digest}-{self._key(size)}.npz"
+        size = self.seen(sample.image)
+        if cache is None:
+            found = self.backbone(resize(sample.image, size)[None])
+            grids, token = [grid[0] for grid in found.grids], None if found.token is None else found.token[0]
+        else:
+            maps = self._remembered(sample, size, cache)
+            grids, token = [maps[f"layer{layer}"] for layer in self.layers], maps["token"] if self.token else None
+        return Features(
+            layers=tuple(np.ascontiguousarray(grid.reshape(len(grid), -1).T) for grid in grids),
+            grids=tuple((grid.shape[1], grid.shape[2]) for grid in grids),
+            size=size,
+            shape=(sample.image.shape[0], sample.image.shape[1]),
+            token=token,
+        )
+
+    def _remembered(self, sample: Sample, size: tuple[int, int], cache: Path) -> dict[str, Array]:
+        """All taps (C, h, w) and the token (C,) of a picture, from the cache or into it."""
+        key = hashlib.blake2b(f"{self.backbone.digest} {size}".encode(), digest_size=8).hexdigest()
+        path = cache / f"{sample.digest}-{key}.npz"
+        names = [f"layer{tap.layer}" for tap in self.backbone.description.taps]
         maps = _stored(path)
-        if maps is None:
-            maps = [grid[0] for grid in self.backbone(resize(image, size)[None])]
+        if maps is None or set(maps) != {*names, "token"}:
+            assert sample.image is not None
+            found = self._all()(resize(sample.image, size)[None])
+            assert found.token is not None
+            maps = dict(zip(names, (grid[0] for grid in found.grids), strict=True)) | {"token": found.token[0]}
             _store(path, maps)
-        grids = tuple((grid.shape[1], grid.shape[2]) for grid in maps)
-        layers = tuple(np.ascontiguousarray(grid.reshape(len(grid), -1).T) for grid in maps)
-        return Features(layers=layers, grids=grids, size=size, shape=shape)
+        return maps
 
-    def _key(self, size: tuple[int, int]) -> str:
-        """Names what, beside the picture, the features depend on."""
-        return hashlib.blake2b(f"{self.backbone.digest} {self.layers} {size}".encode(), digest_size=8).hexdigest()
+    def _all(self) -> Backbone:
+        """The backbone with every tap and the token."""
+        if self._whole is None:
+            whole = _embedded(None, True)[1] if self._known else Backbone(self.graph, None, name=self._name, token=True)
+            self._whole = whole
+        return self._whole
 
 
-def _stored(path: Path | None) -> list[Array] | None:
+def _stored(path: Path) -> dict[str, Array] | None:
     """The feature maps of an entry in the cache; None where there is none that can be read."""
-    if path is None or not path.is_file():
+    if not path.is_file():
         return None
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return [stored[name] for name in stored.files]
+            return {name: stored[name] for name in stored.files}
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile):
         return None
 
 
-def _store(path: Path | None, maps: list[Array]) -> None:
+def _store(path: Path, maps: dict[str, Array]) -> None:
     """Write an entry under a temporary name, then rename it, so that nobody reads half of it."""
-    if path is None:
-        return
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
-            np.savez(file, *maps)
+            np.savez(file, **maps)  # type: ignore[arg-type]
         os.replace(part, path)
     except OSError:
         part.unlink(missing_ok=True)  # a cache that cannot be written only costs time

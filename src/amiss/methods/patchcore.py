@@ -236,10 +236,10 @@ class PatchCore(Detector):
 
     # -- predict -------------------------------------------------------------------------------------------------------
 
-    def _judge(self, sample: Sample) -> Result:
+    def _judge(self, sample: Sample, workdir: Path | None) -> Result:
         assert self.bank_ is not None
         self._extract = self._extract or self._extractor(None)
-        features = self._extract(sample)
+        features = self._extract(sample, cache=workdir)
         layers, shape = self._embed(features)
         patches = np.concatenate([layer * scale for layer, scale in zip(layers, self.scale_, strict=True)], axis=1)
         distances, nearest = self.bank_.nearest(patches, min(self.neighbours, len(self.bank_)))  # (P, k)

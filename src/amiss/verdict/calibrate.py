@@ -122,7 +122,7 @@ def _cross_fitted(detector: Detector, parts: Recorded, budget: float, progress: 
             rest = np.setdiff1d(np.arange(len(parts)), held)
             shown = _named(progress, f"calibration fold {number} of {len(folds)}: ")
             fold = detector.unfitted().fit(Subset(parts, rest), progress=shown, workdir=workdir)
-            scores |= zip(held.tolist(), _scores(fold, Subset(parts, held), shown, "judging"), strict=True)
+            scores |= zip(held.tolist(), _scores(fold, Subset(parts, held), shown, "judging", workdir), strict=True)
     return _calibration([scores[index] for index in range(len(parts))], digests, budget, how)
 
 
@@ -136,9 +136,15 @@ def _folds(digests: Sequence[str], seed: int) -> list[Array]:
     return [np.flatnonzero(member == fold) for fold in range(count)]
 
 
-def _scores(detector: Detector, samples: Sequence[Sample], progress: Progress | None, stage: str) -> list[float]:
+def _scores(
+    detector: Detector,
+    samples: Sequence[Sample],
+    progress: Progress | None,
+    stage: str,
+    workdir: Path | None = None,
+) -> list[float]:
     scores = []
-    for done, result in enumerate(detector.predict(samples), start=1):
+    for done, result in enumerate(detector.predict(samples, workdir=workdir), start=1):
         scores.append(result.score)
         if progress is not None:
             progress(stage, done, len(samples))
