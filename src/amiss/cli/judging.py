@@ -15,8 +15,8 @@ import amiss
 from amiss.artifact import file_digest
 from amiss.cli.console import Console
 from amiss.cli.fitting import readable
-from amiss.data.folder import pictures
 from amiss.data.readers import printable
+from amiss.data.tree import pictures
 from amiss.errors import BadLayout, BadModelFile
 from amiss.model import TOLERANCE
 from amiss.viz.inspection import Options, inspect
