@@ -21,7 +21,7 @@ NESTED = Tree(inner="rgb", masks="test/{kind}/ground_truth")
 
 
 class Adam3d(CategoryFolders):
-    """Nested, or flat where the category has one of the published names."""
+    """Known by its published names, or by masks in ground_truth/ of a test kind; MVTec 3D-AD has them in gt/."""
 
     name = "adam3d"
     about = "3D-ADAM, colour pictures only"
@@ -32,13 +32,9 @@ class Adam3d(CategoryFolders):
 
     @staticmethod
     def is_category(folder: Path) -> bool:
-        return learns_from_good(folder) and (_nested(folder) or folder.name in CATEGORIES)
+        published = folder.name in CATEGORIES or any((kind / "ground_truth").is_dir() for kind in kinds(folder / "test"))
+        return learns_from_good(folder) and published and not any((kind / "gt").is_dir() for kind in kinds(folder / "test"))
 
     def _list(self, category: str) -> Listing:
         folder = self._folders[category]
-        return read_category(folder, NESTED if _nested(folder) else None)
-
-
-def _nested(folder: Path) -> bool:
-    """Whether colour pictures lie in rgb/ of their kind; MVTec 3D-AD has that too, but keeps its masks in gt/."""
-    return (folder / "train" / "good" / "rgb").is_dir() and not any((kind / "gt").is_dir() for kind in kinds(folder / "test"))
+        return read_category(folder, NESTED if (folder / "train" / "good" / "rgb").is_dir() else None)

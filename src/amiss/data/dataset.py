@@ -88,11 +88,11 @@ class Split:
 
     @property
     def samples(self) -> Lazy[Sample]:
-        return Lazy(self.entries, Entry.sample)
+        return Lazy(self.entries, lambda entry: entry.sample())
 
     @property
     def truths(self) -> Lazy[Truth]:
-        return Lazy(self.entries, Entry.truth)
+        return Lazy(self.entries, lambda entry: entry.truth())
 
     def readable(self, progress: Progress | None = None) -> tuple[Split, dict[str, str]]:
         """The entries whose picture can be read, and why the others cannot; reads every picture once."""

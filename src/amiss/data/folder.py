@@ -66,10 +66,12 @@ def _bare(root: Path) -> Listing:
     found = pictures(root)
     if not found:
         raise BadLayout(f"{printable(root)}: no picture in it or below it; {WANTED}")
+    if hint := looks_like(root, Folder):
+        raise BadLayout(f"{printable(root)}: a bare folder is taken as good parts only, but this is none{hint}")
     if suspects := sorted(_suspects(found, root)):
         raise BadLayout(
             f"{printable(root)}: a bare folder is taken as good parts only, but it holds {', '.join(suspects)}; give the "
-            f"folder with the good parts, or arrange train/good, test/<kind> and ground_truth/<kind>{looks_like(root, Folder)}"
+            "folder with the good parts, or arrange train/good, test/<kind> and ground_truth/<kind>"
         )
     refuse_depth(found, root)
     return Listing({"train": tuple(Entry.of(path, "good") for path in found)})

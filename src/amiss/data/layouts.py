@@ -41,10 +41,10 @@ def _elsewhere(asked: type[Dataset], root: Path) -> str:
     above = root.resolve().parent
     if asked.fits(above):
         return f"; the folder above fits: give {printable(above)}"
-    for folder in _folders(root):
-        if asked.fits(folder):
-            return f"; its folder {printable(folder.name)} fits: give {printable(folder)}"
-    return ""
+    below = [printable(folder) for folder in _folders(root) if asked.fits(folder)]
+    if len(below) == 1:
+        return f"; a folder in it fits: give {below[0]}"
+    return f"; folders in it fit: give one of {', '.join(below[:_SHOWN])}" if below else ""
 
 
 def _found(root: Path) -> str:
