@@ -21,14 +21,15 @@ def wrong_layout(asked: type[Dataset], root: Path) -> BadLayout:
     if not root.is_dir():
         met = "this is a file" if root.exists() else f"there is no such folder{_near_sibling(root)}"
         return BadLayout(f"{printable(root)}: {met}; {asked.name} wants a folder with {asked.arrangement}")
-    hint = _elsewhere(asked, root) or looks_like(root, asked) or _near_names(asked, root) or "; see docs/data.md"
+    hint = _below(asked, root) or looks_like(root, asked) or _above(asked, root) or _near_names(asked, root)
     return BadLayout(
-        f"{printable(root)} is not laid out as {asked.name}: expected {asked.arrangement}; found {_found(root)}{hint}"
+        f"{printable(root)} is not laid out as {asked.name}: expected {asked.arrangement}; found {_found(root)}"
+        f"{hint or '; see docs/data.md'}"
     )
 
 
 def looks_like(root: Path, asked: type[Dataset]) -> str:
-    """Which other data set is laid out like this root or a folder in it, as the end of a sentence; "" where none is."""
+    """Which other data set is laid out like this root, as the end of a sentence; "" where none is."""
     for name in reversed(catalog.DATASETS):
         kind = catalog.resolve("dataset", name)
         if kind is not asked and kind.fits(root):
@@ -36,11 +37,14 @@ def looks_like(root: Path, asked: type[Dataset]) -> str:
     return ""
 
 
-def _elsewhere(asked: type[Dataset], root: Path) -> str:
-    """The layout asked for fits the folder above, or one below."""
+def _above(asked: type[Dataset], root: Path) -> str:
+    """The layout asked for fits the folder above."""
     above = root.resolve().parent
-    if asked.fits(above):
-        return f"; the folder above fits: give {printable(above)}"
+    return f"; the folder above fits: give {printable(above)}" if asked.fits(above) else ""
+
+
+def _below(asked: type[Dataset], root: Path) -> str:
+    """The layout asked for fits folders in the root."""
     below = [printable(folder) for folder in _folders(root) if asked.fits(folder)]
     if len(below) == 1:
         return f"; a folder in it fits: give {below[0]}"
