@@ -9,6 +9,10 @@ from amiss.fields import unknown
 
 DETECTORS = {
     "patchcore": "amiss.methods.patchcore:PatchCore",
+    "padim": "amiss.methods.padim:PaDiM",
+    "spade": "amiss.methods.spade:SPADE",
+    "rad": "amiss.methods.rad:RAD",
+    "musc_v2": "amiss.methods.musc_v2:MuScV2",
 }
 DATASETS = {  # the more particular a layout, the later it stands: a foreign root is named after the last that fits
     "folder": "amiss.data.folder:Folder",

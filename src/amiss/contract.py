@@ -18,7 +18,7 @@ import numpy.typing as npt
 from typing_extensions import Self
 
 from amiss import fields
-from amiss.errors import BadField, NotFitted, TooFewSamples, WrongModality
+from amiss.errors import BadField, BadModelFile, NotFitted, TooFewSamples, WrongModality
 from amiss.types import Result, Sample, Truth
 
 Array = npt.NDArray[Any]
@@ -33,6 +33,31 @@ class State:
     facts: Mapping[str, Any]
     graphs: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
 
+    def array(self, name: str, shape: Sequence[int | None]) -> Array:
+        """A stored array of a known shape; None stands for any length.
+
+        raises  BadModelFile where it is missing or shaped otherwise
+        """
+        found = self.arrays.get(name)
+        if found is None:
+            raise BadModelFile(f"the model file lacks the array {name!r}; fit it again")
+        if len(found.shape) != len(shape) or any(want not in (None, met) for want, met in zip(shape, found.shape, strict=True)):
+            raise BadModelFile(f"its array {name!r} has shape {found.shape}, wanted {tuple(shape)}; fit it again")
+        return found
+
+    def fact(self, name: str) -> Any:
+        """A stored fact; raises BadModelFile where it is missing."""
+        if name not in self.facts:
+            raise BadModelFile(f"the model file lacks the fact {name!r}; fit it again")
+        return self.facts[name]
+
+    def pair(self, name: str) -> tuple[int, int]:
+        """A stored pair of whole numbers, such as a size; raises BadModelFile where it is anything else."""
+        value = self.fact(name)
+        if not isinstance(value, list) or [type(item) for item in value] != [int, int]:
+            raise BadModelFile(f"its fact {name!r} is {value!r}, wanted two whole numbers; fit it again")
+        return value[0], value[1]
+
 
 @dataclasses.dataclass(kw_only=True)
 class Detector(ABC):
@@ -46,12 +71,10 @@ class Detector(ABC):
     quick: ClassVar[Mapping[str, Any]] = {}
     least: ClassVar[int] = 1
 
-    seed: int = fields.option(0, "seed of every random draw")
+    seed: int = fields.option(0, "seed of every random draw", least=0)
 
     def __post_init__(self) -> None:
         fields.check(self)
-        if self.seed < 0:
-            raise BadField(f"seed = {self.seed}: wanted 0 or more")
 
     def fit(
         self,
@@ -73,9 +96,10 @@ class Detector(ABC):
             raise BadField(f"{self.name}.fit reads its samples more than once, met a generator; give a list")
         first = next(iter(samples), None)
         count = len(samples) if isinstance(samples, Sequence) else None
+        if first is not None:
+            self._check_modality(first)
         if first is None or (count is not None and count < self.least):
             raise TooFewSamples(f"{self.name} needs {self.least} sample(s) or more to fit, met {count or 0}")
-        self._check_modality(first)
         self._learn(samples, truths, progress or _silent, workdir)
         return self
 

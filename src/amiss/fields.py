@@ -29,9 +29,51 @@ class FieldInfo:
     help: str
 
 
-def option(default: Any, text: str) -> Any:
-    """A dataclass field with a default and one line of help."""
-    return dataclasses.field(default=default, metadata={"help": text})
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What a number may be; `above` excludes its value, `least` and `most` include theirs; `some`: a tuple holds one or
+    more, none twice; `bytes`: a text that byte_count understands.
+    """
+
+    least: float | None = None
+    above: float | None = None
+    most: float | None = None
+    odd: bool = False
+    some: bool = False
+    bytes: bool = False
+
+    def check(self, name: str, value: Any) -> None:
+        """raises  BadField naming the field"""
+        if self.bytes:
+            byte_count(value)
+        items = value if isinstance(value, tuple) else (value,)
+        numbers = [item for item in items if isinstance(item, int | float) and not isinstance(item, bool)]
+        if not all(self._hold(number) for number in numbers) or (self.some and not 0 < len(items) == len(set(items))):
+            raise BadField(f"{name} = {value!r}: wanted {self}")
+
+    def _hold(self, value: float) -> bool:
+        return (
+            (self.least is None or value >= self.least)
+            and (self.above is None or value > self.above)
+            and (self.most is None or value <= self.most)
+            and not (self.odd and value % 2 == 0)
+        )
+
+    def __str__(self) -> str:
+        texts = (
+            (self.some, "one or more, none twice"),
+            (self.odd, "odd"),
+            (self.least is not None and self.most is None, f"{self.least} or more"),
+            (self.least is not None and self.most is not None, f"{self.least} to {self.most}"),
+            (self.above is not None, f"above {self.above}"),
+            (self.least is None and self.most is not None, f"up to {self.most}"),
+        )
+        return ", ".join(text for applies, text in texts if applies)
+
+
+def option(default: Any, text: str, **limits: Any) -> Any:
+    """A dataclass field with a default, one line of help, and Limits on its number or numbers."""
+    return dataclasses.field(default=default, metadata={"help": text, "limits": Limits(**limits)})
 
 
 def describe(kind: type) -> list[FieldInfo]:
@@ -53,6 +95,8 @@ def check(instance: Any) -> None:
             raise BadField(
                 f"{type(instance).__name__}.{field.name} = {value!r}: wanted {_type_name(hints[field.name])}"
             ) from None
+        limits: Limits = field.metadata.get("limits", Limits())
+        limits.check(f"{type(instance).__name__}.{field.name}", getattr(instance, field.name))
 
 
 def parse(kind: type, name: str, text: str) -> Any:

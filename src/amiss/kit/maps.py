@@ -15,9 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from amiss.kit.memory import MemoryBank
+from amiss.spread import GridSpread
 
 Array = npt.NDArray[Any]
 ScoreRule = Literal["max", "top", "paper", "rvorias"]
+Area = Literal["cells", "map"]
 RULES: tuple[str, ...] = get_args(ScoreRule)
 
 
@@ -29,6 +31,16 @@ def top_mean(scores: Array, share: float) -> float:
     flat = scores.ravel()
     count = max(1, round(share * flat.size))
     return float(np.partition(flat, flat.size - count)[flat.size - count :].mean(dtype=np.float64))
+
+
+def area_score(scores: Array, spread: GridSpread, share: float, *, over: Area) -> float:
+    """Mean of the largest share of the cells, or of the pixels of the blurred map at the network's size; 0 for the largest.
+
+    scores  (rows, columns)     over  "cells" or "map"
+    """
+    if over == "map":
+        scores = GridSpread(shape=spread.size, size=spread.size, sigma=spread.sigma)(scores)
+    return top_mean(scores, share) if share else float(scores.max())
 
 
 def reweighted(patch: Array, distance: float, anchor: int, bank: MemoryBank, *, neighbours: int, rule: str) -> float:

@@ -5,15 +5,41 @@ Source: Roth et al., PatchCore (2022), section 3.1; every routine here is separa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from amiss.kit.extract import Features
+
 Array = npt.NDArray[Any]
+Upsampling = Literal["bilinear", "nearest"]
 
 BORDERS = {"zero": "constant", "replicate": "edge", "reflect": "symmetric"}
+
+
+def on_grid(
+    features: Features,
+    shape: tuple[int, int],
+    *,
+    pooling: int = 1,
+    border: str = "zero",
+    upsampling: Upsampling = "bilinear",
+) -> list[Array]:
+    """Every layer of a sample on one grid, each patch the mean of its neighbourhood on the layer's own grid.
+
+    shape  (rows, columns)     return  one (P, C_l) float32 a layer
+    """
+    grids = (pool(features.grid(index), pooling, border=border) for index in range(len(features.layers)))
+    return [regrid(grid, shape, upsampling).reshape(shape[0] * shape[1], -1) for grid in grids]
+
+
+def unit(vectors: Array) -> Array:
+    """Rows divided by their length; a row of zeros stays one."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float32)
 
 
 def pool(grid: Array, size: int, *, border: str) -> Array:
@@ -41,6 +67,19 @@ def unfold(grid: Array, size: int, *, border: str) -> Array:
     return windows.reshape(*grid.shape[:2], -1)
 
 
+def cell_box(place: int, frame: Sequence[int] | Array) -> tuple[int, int, int, int]:
+    """The box (top, left, bottom, right) in pixels of one grid cell.
+
+    place  flat index     frame  grid rows, grid columns, picture height, picture width
+    """
+    rows, columns, height, width = (int(value) for value in frame)
+    row, column = divmod(place, columns)
+    return (
+        row * height // rows, column * width // columns,
+        -(-(row + 1) * height // rows), -(-(column + 1) * width // columns),
+    )  # fmt: skip
+
+
 def _padded(grid: Array, reach: int, border: str) -> Array:
     """The grid with `reach` more cells on each side."""
     if border == "reflect" and reach > min(grid.shape[:2]):
@@ -57,20 +96,38 @@ def squeeze(vectors: Array, channels: int) -> Array:
     return np.asarray(vectors @ _area(vectors.shape[-1], channels).T, np.float32)
 
 
-def regrid(grid: Array, shape: tuple[int, int]) -> Array:
-    """A feature grid brought to another number of cells: bilinear where it grows, area mean where it shrinks.
+def regrid(grid: Array, shape: tuple[int, int], upsampling: Upsampling = "bilinear") -> Array:
+    """A feature grid brought to another number of cells: bilinear or nearest where it grows, area mean where it shrinks.
 
     grid  (h, w, C)     shape  (h', w')     return  (h', w', C) float32
     """
     if grid.shape[:2] == shape:
         return grid
-    rows = np.tensordot(_resample(grid.shape[0], shape[0]), grid, axes=(1, 0))  # (h', w, C)
-    columns = _resample(grid.shape[1], shape[1])
+    rows = np.tensordot(_resample(grid.shape[0], shape[0], upsampling), grid, axes=(1, 0))  # (h', w, C)
+    columns = _resample(grid.shape[1], shape[1], upsampling)
     return np.ascontiguousarray(np.matmul(columns, rows), dtype=np.float32)  # (h', w', C)
 
 
-def _resample(source: int, target: int) -> Array:
-    return _area(source, target) if target < source else _bilinear(source, target)
+def grid_shape(size: tuple[int, int], stride: int) -> tuple[int, int]:
+    """Rows and columns of a grid with one cell every `stride` pixels.
+
+    size  (h, w) pixels that the network sees
+    """
+    return max(1, -(-size[0] // stride)), max(1, -(-size[1] // stride))
+
+
+def _resample(source: int, target: int, upsampling: Upsampling) -> Array:
+    if target < source:
+        return _area(source, target)
+    return _bilinear(source, target) if upsampling == "bilinear" else _nearest(source, target)
+
+
+@lru_cache(maxsize=256)
+def _nearest(source: int, target: int) -> Array:
+    """(target, source) weights that copy the source cell under each target cell's centre."""
+    weights = np.zeros((target, source), np.float32)
+    weights[np.arange(target), ((np.arange(target) + 0.5) * source / target).astype(int)] = 1
+    return weights
 
 
 @lru_cache(maxsize=256)

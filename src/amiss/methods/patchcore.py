@@ -30,7 +30,7 @@ from amiss.kit.coreset import greedy_k_centre, project
 from amiss.kit.extract import Aspect, Features, ImageExtractor
 from amiss.kit.maps import ScoreRule, reweighted, top_mean
 from amiss.kit.memory import MemoryBank
-from amiss.kit.patches import pool, regrid, squeeze, unfold
+from amiss.kit.patches import cell_box, grid_shape, on_grid, regrid, squeeze, unfold
 from amiss.spread import GridSpread
 from amiss.types import Result, Sample, Truth
 
@@ -68,54 +68,33 @@ class PatchCore(Detector):
     quick: ClassVar[dict[str, Any]] = {"size": 96, "bank": 200}
 
     backbone: str = option("efficientnet_lite0", "embedded backbone, or the path of an ONNX file that describes itself")
-    layers: tuple[int, ...] = option((4, 8, 16, 32), "strides of the feature layers to join")
-    grid: int | None = option(8, "stride of the patch grid; none for the finest layer's")
-    size: int = option(320, "the network sees size x size pixels of area")
+    layers: tuple[int, ...] = option((4, 8, 16, 32), "strides of the feature layers to join", some=True)
+    grid: int | None = option(8, "stride of the patch grid; none for the finest layer's", least=1)
+    size: int = option(320, "the network sees size x size pixels of area", least=32, most=4096)
     aspect: Aspect = option("keep", "keep the picture's proportions, or force a square")
     embedding: Literal["avgpool", "patchify"] = option("avgpool", "neighbourhood mean, or the paper code's adaptive pool")
-    pooling: int = option(3, "side of the neighbourhood a patch looks at, odd")
+    pooling: int = option(3, "side of the neighbourhood a patch looks at, odd", least=1, odd=True)
     border: Literal["reflect", "replicate", "zero"] = option("zero", "what lies beyond the edge of a feature grid")
     scale: Literal["picture", "root", "mean", "unit", "none"] = option("picture", "what a layer's vectors are divided by")
-    coreset: float = option(1.0, "share of the patches kept in the bank")
-    bank: int | None = option(5_000, "most patches kept in the bank; none for no limit")
+    coreset: float = option(1.0, "share of the patches kept in the bank", above=0, most=1)
+    bank: int | None = option(5_000, "most patches kept in the bank; none for no limit", least=1)
     start: Literal["random", "first"] = option("random", "where the coreset selection starts")
-    projection: int | None = option(64, "dimensions for the coreset selection only; none for all")
-    neighbours: int = option(1, "nearest bank patches averaged into a patch score")
+    projection: int | None = option(64, "dimensions for the coreset selection only; none for all", least=1)
+    neighbours: int = option(1, "nearest bank patches averaged into a patch score", least=1)
     distance: Literal["euclidean", "squared"] = option("euclidean", "distance that a patch score is made of")
     score: ScoreRule = option("top", "rule that turns patch scores into the picture's score")
-    top: float = option(0.01, "share of patches averaged by the score rule `top`")
-    reweight: int = option(9, "bank neighbours in the score rules `paper` and `rvorias`")
-    blur: float = option(5.0, "sigma of the map's blur, in pixels the network sees")
-    memory: str = option("1GB", "budget for the candidate patches held while fitting")
+    top: float = option(0.01, "share of patches averaged by the score rule `top`", above=0, most=1)
+    reweight: int = option(9, "bank neighbours in the score rules `paper` and `rvorias`", least=1)
+    blur: float = option(5.0, "sigma of the map's blur, in pixels the network sees", least=0)
+    memory: str = option("1GB", "budget for the candidate patches held while fitting", bytes=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_fields()
         self.bank_: MemoryBank | None = None
         self.samples_: list[str] = []
         self.grids_: Array = np.empty((0, 4), np.int32)
         self.scale_: Array = np.ones(0, np.float32)
         self._extract: ImageExtractor | None = None
-
-    def _check_fields(self) -> None:
-        byte_count(self.memory)
-        rules: tuple[tuple[bool, str], ...] = (
-            (bool(self.layers) and len(set(self.layers)) == len(self.layers), "layers: one stride or more, none twice"),
-            (self.grid is None or self.grid >= 1, "grid: 1 or more, or none"),
-            (32 <= self.size <= 4096, "size: 32 to 4096"),
-            (self.pooling >= 1 and self.pooling % 2 == 1, "pooling: odd and 1 or more"),
-            (0 < self.coreset <= 1, "coreset: above 0, up to 1"),
-            (self.bank is None or self.bank >= 1, "bank: 1 or more, or none"),
-            (self.projection is None or self.projection >= 1, "projection: 1 or more, or none"),
-            (self.neighbours >= 1, "neighbours: 1 or more"),
-            (0 < self.top <= 1, "top: above 0, up to 1"),
-            (self.reweight >= 1, "reweight: 1 or more"),
-            (self.blur >= 0, "blur: 0 or more"),
-        )
-        for holds, rule in rules:
-            if not holds:
-                name, _, wanted = rule.partition(":")
-                raise BadField(f"PatchCore.{name} = {getattr(self, name)!r}: wanted{wanted}")
 
     @property
     def fitted(self) -> bool:
@@ -204,10 +183,12 @@ class PatchCore(Detector):
 
         return  one (P, C_l) array a layer (one in all for `patchify`); the grid's (rows, columns)
         """
-        shape = self._grid_shape(features)
-        layers = [self._layer(features.grid(index), shape) for index in range(len(self.layers))]
-        if self.embedding == "patchify":
-            layers = [squeeze(np.concatenate(layers, axis=1), _PATCHIFY_CHANNELS)]
+        shape = max(features.grids) if self.grid is None else grid_shape(features.size, self.grid)
+        if self.embedding == "avgpool":
+            layers = on_grid(features, shape, pooling=self.pooling, border=self.border)
+        else:
+            unfolded = [self._unfolded(features.grid(index), shape) for index in range(len(self.layers))]
+            layers = [squeeze(np.concatenate(unfolded, axis=1), _PATCHIFY_CHANNELS)]
         return [self._normalised(layer) for layer in layers], shape
 
     def _normalised(self, layer: Array) -> Array:
@@ -221,18 +202,10 @@ class PatchCore(Detector):
             lengths = np.sqrt(lengths)
         return np.asarray(layer / np.maximum(lengths, 1e-12), np.float32)
 
-    def _layer(self, grid: Array, shape: tuple[int, int]) -> Array:
-        if self.embedding == "patchify":
-            grid = squeeze(unfold(grid, self.pooling, border=self.border), _PATCHIFY_CHANNELS)
-        else:
-            grid = pool(grid, self.pooling, border=self.border)
-        return regrid(grid, shape).reshape(shape[0] * shape[1], -1)
-
-    def _grid_shape(self, features: Features) -> tuple[int, int]:
-        if self.grid is None:
-            return max(features.grids)
-        height, width = features.size
-        return max(1, -(-height // self.grid)), max(1, -(-width // self.grid))
+    def _unfolded(self, grid: Array, shape: tuple[int, int]) -> Array:
+        """A layer's neighbourhoods as the paper's code has them: every vector in one, squeezed to a fixed width."""
+        squeezed = squeeze(unfold(grid, self.pooling, border=self.border), _PATCHIFY_CHANNELS)
+        return regrid(squeezed, shape).reshape(shape[0] * shape[1], -1)
 
     # -- predict -------------------------------------------------------------------------------------------------------
 
@@ -252,7 +225,7 @@ class PatchCore(Detector):
             score=self._score(scores, patches[worst], worst, int(nearest[worst, 0])),
             map=scores.reshape(shape),
             spread=GridSpread(shape=features.shape, size=features.size, sigma=self.blur),
-            evidence={"patch": _cell(worst, (*shape, *features.shape)), "nearest": self._nearest(distances, nearest, worst)},
+            evidence={"patch": cell_box(worst, (*shape, *features.shape)), "nearest": self._nearest(distances, nearest, worst)},
         )
 
     def _score(self, scores: Array, patch: Array, worst: int, anchor: int) -> float:
@@ -269,7 +242,7 @@ class PatchCore(Detector):
         return [
             {
                 "sample": self.samples_[self.bank_.rows[row, 0]],
-                "box": _cell(int(self.bank_.rows[row, 1]), self.grids_[self.bank_.rows[row, 0]]),
+                "box": cell_box(int(self.bank_.rows[row, 1]), self.grids_[self.bank_.rows[row, 0]]),
                 "distance": float(distance),
             }
             for row, distance in zip(nearest[worst], distances[worst], strict=True)
@@ -297,16 +270,3 @@ class PatchCore(Detector):
         if not whole or not 0 <= self.bank_.rows[:, 0].min() <= self.bank_.rows[:, 0].max() < len(self.samples_):
             raise BadModelFile("its arrays do not fit one another; fit it again")
         self._extract = self._extractor(state.graphs.get("backbone"))
-
-
-def _cell(place: int, frame: Sequence[int] | Array) -> tuple[int, int, int, int]:
-    """The box (top, left, bottom, right) in pixels of one grid cell.
-
-    place  flat index     frame  grid rows, grid columns, picture height, picture width
-    """
-    rows, columns, height, width = (int(value) for value in frame)
-    row, column = divmod(place, columns)
-    return (
-        row * height // rows, column * width // columns,
-        -(-(row + 1) * height // rows), -(-(column + 1) * width // columns),
-    )  # fmt: skip

@@ -1,0 +1,216 @@
+"""Whole pictures kept for comparison: which are most alike, and where in them lies the nearest patch.
+
+A bank without a coreset. The patches of a layer lie position by position, (P, N, C): all pictures' vectors of one cell are
+neighbours in memory, so that a search that looks at a few cells reads a few blocks. Every cell is read once a query picture:
+the queries whose window holds the cell are multiplied with it together.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from amiss.contract import State
+from amiss.errors import BadField
+
+Array = npt.NDArray[Any]
+Precision = Literal["half", "single"]
+log = logging.getLogger(__name__)
+
+_BLOCK = 1 << 20  # bank values widened and multiplied at once
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """layers  one (P_l, N, C_l) float16 or float32 a layer     tokens  (N, C) float32     grids  each layer's (rows, columns)
+
+    The vectors are those of `layers`; where they fit into memory a search uses a float32 copy, for widening half precision
+    anew in every search costs time.
+    """
+
+    layers: tuple[Array, ...]
+    tokens: Array
+    grids: tuple[tuple[int, int], ...]
+    wide: tuple[Array, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for layer, grid in zip(self.layers, self.grids, strict=True):
+            if layer.ndim != 3 or layer.shape[:2] != (grid[0] * grid[1], len(self.tokens)) or not len(self.tokens):
+                raise BadField(f"a gallery of {len(self.tokens)} pictures on a grid {grid} needs (P, N, C); met {layer.shape}")
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def arrays(self) -> dict[str, Array]:
+        """What a model file keeps."""
+        layers = {f"layer_{index}": layer for index, layer in enumerate(self.layers)}
+        return {**layers, "tokens": self.tokens, "grids": np.array(self.grids, np.int32)}
+
+    @classmethod
+    def restored(cls, state: State, *, memory: int) -> Gallery:
+        """The gallery in a model file.
+
+        memory  bytes of float32 copies that may be held     raises  BadModelFile
+        """
+        tokens, grids = state.array("tokens", (None, None)), state.array("grids", (None, 2))
+        cells = [(int(rows), int(columns)) for rows, columns in grids]
+        layers = [state.array(f"layer_{i}", (r * c, len(tokens), None)) for i, (r, c) in enumerate(cells)]
+        return cls(tuple(layers), tokens, tuple(cells), _wide(layers, memory))
+
+    def alike(self, token: Array, k: int) -> tuple[Array, Array]:
+        """The k pictures whose descriptors lie nearest, nearest first; all of them where there are fewer.
+
+        token  (C,)     return  Euclidean distances (k,), indices (k,)
+        """
+        distances = np.linalg.norm(self.tokens - token, axis=1)
+        order = np.argsort(distances, kind="stable")[:k]
+        return distances[order], order
+
+    def nearest(self, layer: int, queries: Array, images: Array, *, radius: int | None, k: int = 1) -> tuple[Array, Array]:
+        """The k nearest vectors of every query among some pictures, within a window around the query's own place.
+
+        queries  (P, C), one a cell     images  (K,) indices     radius  cells, Chebyshev; None for anywhere
+        k  cut to what a query may be compared with
+        return  Euclidean distances (P, k), nearest first; sources (P, k, 2): picture, place
+        """
+        bank = (self.wide or self.layers)[layer]
+        grid, images = self.grids[layer], np.asarray(images)
+        if radius is None or radius >= max(grid) - 1:
+            winners = _anywhere(bank, queries, images, k)
+        else:
+            winners = _within(bank, queries, images, k, _windows(grid, radius))
+        return _measured(bank, queries, winners, images)
+
+
+class Shelves:
+    """Where a gallery grows, picture by picture: in memory while the budget allows it, else in a file without a name."""
+
+    def __init__(self, count: int, *, precision: Precision, memory: int) -> None:
+        """count  pictures that will be added     memory  bytes"""
+        self._count, self._memory, self._filled = count, memory, 0
+        self._dtype = np.dtype(np.float16 if precision == "half" else np.float32)
+        self._layers: list[Array] = []
+        self._tokens: list[Array] = []
+
+    def add(self, layers: Sequence[Array], token: Array) -> None:
+        """layers  one (P_l, C_l) each     token  (C,)"""
+        if not self._layers:
+            size = self._count * self._dtype.itemsize * sum(layer.size for layer in layers)
+            log.info("the bank takes %.2f GB", size / 2**30)
+            self._layers = [self._room((len(layer), self._count, layer.shape[1]), size > self._memory) for layer in layers]
+        for shelf, layer in zip(self._layers, layers, strict=True):
+            shelf[:, self._filled] = layer
+        self._tokens.append(token)
+        self._filled += 1
+
+    def _room(self, shape: tuple[int, ...], on_disk: bool) -> Array:
+        if not on_disk:
+            return np.empty(shape, self._dtype)
+        log.warning("the bank is larger than memory allows and is kept in a temporary file")
+        return np.memmap(tempfile.TemporaryFile(), self._dtype, "w+", shape=shape)
+
+    def gallery(self, grids: Sequence[tuple[int, int]]) -> Gallery:
+        """What was gathered; grids  (rows, columns) of each layer"""
+        layers = [shelf[:, : self._filled] for shelf in self._layers]
+        return Gallery(tuple(layers), np.stack(self._tokens), tuple(grids), _wide(layers, self._memory))
+
+
+def _wide(layers: Sequence[Array], memory: int) -> tuple[Array, ...] | None:
+    """float32 copies of half-precision layers where those fit."""
+    half = any(layer.dtype == np.float16 for layer in layers)
+    if not half or 4 * sum(layer.size for layer in layers) > memory:
+        return None
+    return tuple(np.asarray(layer, np.float32) for layer in layers)
+
+
+def _anywhere(bank: Array, queries: Array, images: Array, k: int) -> Array:
+    """Flat winners (P, k): position of the picture in `images` + K * place; running best over blocks of cells."""
+    count, places = len(images), len(bank)
+    k = min(k, places * count)
+    step = max(1, _BLOCK // (count * bank.shape[2]))
+    best = np.full((len(queries), k), -np.inf, np.float32)
+    winners = np.zeros((len(queries), k), np.int64)
+    rows = np.arange(len(queries))[:, None]
+    for start in range(0, places, step):
+        block = _block(bank, slice(start, start + step), images).reshape(-1, bank.shape[2])  # (c * K, C)
+        closeness = queries @ block.T
+        closeness -= 0.5 * np.einsum("ij,ij->i", block, block)
+        found = _largest(closeness, min(k, len(block)))
+        values = np.concatenate([best, closeness[rows, found]], axis=1)
+        candidates = np.concatenate([winners, found + start * count], axis=1)
+        kept = _largest(values, k)
+        best, winners = values[rows, kept], candidates[rows, kept]
+    return winners
+
+
+def _within(bank: Array, queries: Array, images: Array, k: int, windows: tuple[Array, Array]) -> Array:
+    """As _anywhere, for the window around each query's place; k is cut to the number of pictures."""
+    cells, inside = windows  # (P, w): the cells of each window, which are by symmetry the queries that see a cell
+    count, width = len(images), cells.shape[1]
+    kept = min(k, count)
+    best = np.full((len(bank), width, kept), -np.inf, np.float32)  # of every query, in every cell of its window
+    picture = np.zeros((len(bank), width, kept), np.int64)
+    mirror = np.arange(width)[::-1]  # a query sees a cell at the offset opposite to the one at which the cell sees it
+    step = max(1, _BLOCK // (count * bank.shape[2]))
+    for start in range(0, len(bank), step):
+        part = slice(start, start + step)
+        block = _block(bank, part, images)  # (c, K, C)
+        sight = np.ascontiguousarray(queries[cells[part]].transpose(0, 2, 1))  # (c, C, w)
+        closeness = np.matmul(block, sight)  # (c, K, w)
+        closeness -= 0.5 * np.einsum("ckj,ckj->ck", block, block)[..., None]
+        closeness = closeness.transpose(0, 2, 1).reshape(-1, count)  # (c * w, K)
+        found, valid = _largest(closeness, kept), inside[part].ravel()
+        seer, offset = cells[part].ravel()[valid], np.tile(mirror, len(block))[valid]
+        best[seer, offset] = np.take_along_axis(closeness, found, 1)[valid]
+        picture[seer, offset] = found[valid]
+    winner = _largest(best.reshape(len(bank), -1), kept)
+    place = np.take_along_axis(cells, winner // kept, 1)
+    return np.asarray(np.take_along_axis(picture.reshape(len(bank), -1), winner, 1) + place * count)
+
+
+@lru_cache(maxsize=16)
+def _windows(grid: tuple[int, int], radius: int) -> tuple[Array, Array]:
+    """Cells in the window around every cell, (P, w), and which of them lie inside the grid."""
+    rows, columns = np.divmod(np.arange(grid[0] * grid[1]), grid[1])
+    down, right = np.mgrid[-radius : radius + 1, -radius : radius + 1].reshape(2, -1)
+    row, column = rows[:, None] + down, columns[:, None] + right
+    inside = (row >= 0) & (row < grid[0]) & (column >= 0) & (column < grid[1])
+    return np.where(inside, row * grid[1] + column, 0), inside
+
+
+def _block(bank: Array, cells: slice, images: Array) -> Array:
+    """Some cells of some pictures as float32, (c, K, C)."""
+    block = bank[cells]
+    if len(images) < block.shape[1]:
+        block = block[:, images]
+    return np.asarray(block, np.float32)
+
+
+def _measured(bank: Array, queries: Array, winners: Array, images: Array) -> tuple[Array, Array]:
+    """The winners' distances by direct difference, so that they carry no cancellation error; nearest first."""
+    places, order = np.divmod(winners, len(images))
+    ordered = images if len(images) < bank.shape[1] else np.arange(bank.shape[1])
+    pictures = ordered[order]
+    distances = np.empty(winners.shape, np.float32)
+    for column in range(winners.shape[1]):
+        difference = queries - bank[places[:, column], pictures[:, column]].astype(np.float32)
+        distances[:, column] = np.sqrt(np.einsum("ij,ij->i", difference, difference))
+    ranked = np.argsort(distances, axis=1, kind="stable")
+    sources = np.stack([pictures, places], axis=2)
+    return np.take_along_axis(distances, ranked, 1), np.take_along_axis(sources, ranked[..., None], 1)
+
+
+def _largest(values: Array, k: int) -> Array:
+    """Indices (Q, k) of the k largest of every row."""
+    if k == 1:
+        return np.asarray(values.argmax(axis=1))[:, None]
+    if k == values.shape[1]:
+        return np.asarray(np.broadcast_to(np.arange(k), values.shape))
+    return np.asarray(np.argpartition(-values, k - 1, axis=1)[:, :k])
