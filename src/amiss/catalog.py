@@ -14,7 +14,7 @@ DATASETS = {
     "folder": "amiss.data.folder:Folder",
 }
 BACKBONES = {
-    "efficientnet_lite0": "amiss.backbones.efficientnet_lite:build",
+    "efficientnet_lite0": "amiss.backbones.efficientnet_lite:load",
 }
 KINDS = {"detector": DETECTORS, "dataset": DATASETS, "backbone": BACKBONES}
 

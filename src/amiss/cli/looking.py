@@ -77,7 +77,8 @@ def run_backbones(console: Console) -> None:
 
 def run_doctor(console: Console) -> None:
     """Versions, backbone, cache and a small fit; raises what goes wrong."""
-    from amiss.backbones.runtime import EMBEDDED, cache_folder, load_graph
+    from amiss.backbones.folders import cache_folder
+    from amiss.backbones.runtime import EMBEDDED, load_graph
 
     core = ("numpy", "scipy", "opencv-python-headless", "onnx", "onnxruntime", "safetensors", "tifffile")
     versions = {name: _version(name) for name in core}
