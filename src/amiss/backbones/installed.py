@@ -94,6 +94,15 @@ def check_name(name: str) -> None:
         raise BadField(f"{name!r} cannot name a backbone; wanted letters, digits, _ . + - and no ending .onnx; choose --name")
 
 
+def check_free(name: str) -> None:
+    """Refuse a name under which nothing new can be installed, before minutes are spent on making it."""
+    check_name(name)
+    if name in names():
+        raise BadField(
+            f"there is a backbone {name!r} already; take it away with amiss backbones remove {name}, or choose another --name"
+        )
+
+
 def remove(name: str) -> None:
     """Take an installed backbone away; model files keep the graph they were fitted with."""
     if name not in names():
@@ -112,7 +121,8 @@ def try_out(graph: bytes, name: str) -> None:
     backbone = Backbone(graph, None, name=name, token=True)
     height, width = backbone.description.size or _TRIAL
     image = np.random.default_rng(0).random((1, height, width, 3), np.float32)
-    outputs = backbone(image)
+    with np.errstate(all="ignore"):  # what overflows is refused below, with a reason
+        outputs = backbone(image)
     assert outputs.token is not None  # it was asked for
     for tap, values in zip([*backbone.description.taps, None], [*outputs.grids, outputs.token], strict=True):
         what = f"the tap {tap.name!r}" if tap else "the token"

@@ -1,4 +1,4 @@
-"""`amiss data check`, `methods`, `backbones` and `doctor`."""
+"""`amiss data check`, `methods` and `doctor`."""
 
 from __future__ import annotations
 
@@ -55,24 +55,6 @@ def run_methods(name: str | None, console: Console) -> None:
     console.table(f"{name}: {kind.paper}", ["option of fit", "default", "type", "what it does"], cells)
     for preset, settings in kind.presets.items():
         console.result({}, [f"preset {preset}: " + " ".join(f"--{k} {_text(v)}" for k, v in settings.items())])
-
-
-def run_backbones(console: Console) -> None:
-    """The embedded backbones, with the taps they offer."""
-    from amiss.backbones.runtime import describe as described
-    from amiss.backbones.runtime import load_graph
-
-    rows: list[dict[str, Any]] = []
-    for name in catalog.BACKBONES:
-        graph = load_graph(name)
-        description = described(graph, name)
-        strides = [tap.stride for tap in description.taps]
-        rows.append({"name": name, "strides": strides, "mean": description.mean, "std": description.std, "bytes": len(graph)})
-    if console.as_json:
-        return console.result({"backbones": rows}, [])
-    cells = [[r["name"], _text(tuple(r["strides"])), f"{r['bytes'] / 2**20:.1f} MB"] for r in rows]
-    console.table("", ["backbone", "strides", "size"], cells)
-    console.note("any other ONNX file that describes itself can be given by path: --backbone FILE (docs/backbones.md)")
 
 
 def run_doctor(console: Console) -> None:
