@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ import pytest
 
 from amiss.backbones import efficientnet_lite
 from amiss.backbones.export import PARITY, Exported, export
+from amiss.backbones.published import PUBLISHED
 from amiss.backbones.runtime import Backbone, load_graph
+from amiss.backbones.timm_taps import Wish, tapped
 from amiss.backbones.weights import read_tensors
 from amiss.errors import BadBackbone, BadField
 
@@ -237,3 +240,47 @@ def test_a_graph_that_differs_from_torch_is_not_handed_out(tmp_path: Path, monke
     monkeypatch.setattr(module, "PARITY", 1e-12)
     with pytest.raises(BadBackbone, match="differs from torch by"):
         export("resnet18", weights=saved(shaken("resnet18"), tmp_path), layers=(4,))
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_table_of_published_weights_agrees_with_timms(name: str) -> None:
+    entry, told = PUBLISHED[name], timm.get_pretrained_cfg(PUBLISHED[name].timm)
+    assert timm.is_model(entry.timm) and timm.get_pretrained_cfg(entry.timm).tag == entry.timm.split(".", 1)[1]
+    assert entry.url == (told.url or f"https://huggingface.co/{told.hf_hub_id}/resolve/main/model.safetensors")
+    assert entry.licence.lower().replace(" ", "-") == told.license
+
+
+def _as_meta_names_convnext(key: str) -> str:
+    for pattern, name in (
+        (r"^stem\.(\d)", r"downsample_layers.0.\1"), (r"^stages\.(\d)\.downsample\.(\d)", r"downsample_layers.\1.\2"),
+        (r"^stages\.(\d)\.blocks\.(\d+)", r"stages.\1.\2"), ("conv_dw", "dwconv"), (r"mlp\.fc(\d)", r"pwconv\1"),
+        (r"^head\.norm", "norm"), (r"^head\.fc", "head"),
+    ):  # fmt: skip
+        key = re.sub(pattern, name, key)
+    return key
+
+
+def _publishers(name: str, tensors: dict[str, Any]) -> dict[str, Any]:
+    """timm's tensors under the names and in the wrapping that the publisher of the weights uses."""
+    if name == "convnext_tiny":
+        return {"model": {_as_meta_names_convnext(key): value for key, value in tensors.items()}}
+    if not name.startswith("dinov2"):
+        return tensors
+    changed = dict(tensors, mask_token=torch.zeros(1, tensors["pos_embed"].shape[2]))
+    if "reg_token" in tensors:  # Meta's table of places has one for the class token, timm adds it to the class token
+        changed["register_tokens"] = changed.pop("reg_token")
+        first = torch.full_like(tensors["pos_embed"][:, :1], 0.25)
+        changed["pos_embed"] = torch.cat([first, tensors["pos_embed"]], dim=1)
+        changed["cls_token"] = tensors["cls_token"] - first
+    return changed
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet18", "efficientnet_b0", "convnext_tiny", "dino_vits16", "dinov2_vits14", "dinov2_vits14_reg"]
+)
+def test_a_file_in_its_publishers_own_layout_is_read(name: str, tmp_path: Path) -> None:
+    model = shaken(PUBLISHED[name].timm)
+    torch.save(_publishers(name, model.state_dict()), tmp_path / PUBLISHED[name].file)
+    found = tapped(Wish(architecture=PUBLISHED[name].timm, weights=tmp_path / PUBLISHED[name].file)).model.state_dict()
+    for key, value in model.state_dict().items():
+        torch.testing.assert_close(found[key], value)

@@ -80,6 +80,7 @@ def export(
     elif installed_as is not None:
         raise BadField("--out writes a file and --name installs; give one of them")
     made = exported(name, weights=weights, layers=_layers(layers), size=size, norm=norm)  # type: ignore[arg-type]
+    console.warn(_other_weights(name, made.source["weights"].get("sha256")))
     _keep(made, installed_as or name, out, {"source": made.source}, console)
 
 
@@ -162,6 +163,16 @@ def _check_out(out: Path | None) -> None:
     """What can be refused before minutes are spent."""
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise CannotWrite(f"{out}: cannot write a file there; give --out a file name in a folder that exists")
+
+
+def _other_weights(name: str, digest: str | None) -> str:
+    """A warning where a file under a published name is not the published file; empty where nothing is to be said."""
+    from amiss.backbones.published import PUBLISHED
+
+    stated = PUBLISHED[name].sha256 if name in PUBLISHED else None
+    if stated is None or digest is None or digest.startswith(stated):
+        return ""
+    return f"not the published weights of {name}: sha256 {digest[:12]}, published {stated}...; fine where they are your own"
 
 
 def _keep(made: Exported, name: str, out: Path | None, origin: dict[str, Any], console: Console) -> None:
