@@ -8,7 +8,6 @@ is the picture's token. They take one size.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -192,13 +191,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise BadBackbone(f"{path}: there is no such weights file; bring a .safetensors or .pth file")
     try:
         found = _read(path)
-    except (pickle.UnpicklingError, EOFError) as error:
+    except Exception as error:  # safetensors, torch and its restricted unpickler raise their own, undocumented kinds
         raise BadBackbone(
-            f"{path}: it holds more than tensors, or is damaged ({str(error).splitlines()[0]}). Only plain tensors are read, "
-            "nothing pickled is run; bring the weights as .safetensors"
+            f"{path}: cannot be read as plain tensors ({' '.join(str(error).split())[:300]}). A file that holds more than "
+            "tensors is not read, nothing pickled in it is run; bring the weights as .safetensors"
         ) from error
-    except Exception as error:  # safetensors and torch raise their own, undocumented kinds
-        raise BadBackbone(f"{path}: not a weights file ({error}); bring a .safetensors or .pth file") from error
     for key in _WRAPPED:
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
