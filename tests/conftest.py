@@ -33,9 +33,10 @@ Amiss = Callable[..., Said]
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Tests build the backbone in a cache of their own."""
+    """Tests build the backbone in a cache of their own, and see no backbone that the user installed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AMISS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("AMISS_HOME", str(tmp_path_factory.mktemp("home")))
         yield
 
 

@@ -27,7 +27,7 @@ DATASETS = {  # the more particular a layout, the later it stands: a foreign roo
     "elpv": "amiss.data.elpv:Elpv",
 }
 BACKBONES = {
-    "efficientnet_lite0": "amiss.backbones.efficientnet_lite:build",
+    "efficientnet_lite0": "amiss.backbones.efficientnet_lite:load",
 }
 KINDS = {"detector": DETECTORS, "dataset": DATASETS, "backbone": BACKBONES}
 

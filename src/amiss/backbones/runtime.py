@@ -10,12 +10,10 @@ The graph carries one metadata entry, `amiss`, a JSON object:
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import math
-import os
-import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from amiss import catalog
+from amiss.backbones import installed
 from amiss.errors import BadBackbone, BadField
 
 Array = npt.NDArray[Any]
@@ -224,54 +224,27 @@ def _session(graph: bytes, name: str) -> Any:
 
 
 def load_graph(backbone: str) -> bytes:
-    """The ONNX bytes of the embedded backbone, or of a file.
+    """The ONNX bytes of a backbone: embedded, installed by the user, or a file.
 
-    backbone  "efficientnet_lite0" or the path of an ONNX file
-    raises  BadBackbone when there is no such backbone
+    backbone  a name that `amiss backbones list` shows, or the path of an ONNX file
+    raises  BadBackbone when there is no such backbone; it names those there are
     """
-    if backbone == EMBEDDED:
-        return _embedded()
+    if backbone in catalog.BACKBONES:
+        graph: bytes = catalog.resolve("backbone", backbone)()
+        return graph
+    if backbone in installed.names():
+        return installed.read(backbone)
     path = Path(backbone)
     if not path.is_file():
-        raise BadBackbone(f"backbone {backbone!r}: neither {EMBEDDED!r} nor an ONNX file on this machine")
+        raise BadBackbone(_nowhere(backbone))
     return path.read_bytes()
 
 
-def _embedded() -> bytes:
-    from amiss.backbones import efficientnet_lite
-
-    path = cache_folder() / f"{EMBEDDED}-{efficientnet_lite.SHA256[:16]}-{efficientnet_lite.BUILD}.onnx"
-    seal = path.with_suffix(".sha256")
-    try:
-        graph = path.read_bytes()
-        if seal.read_bytes() == hashlib.sha256(graph).hexdigest().encode():
-            return graph
-    except OSError:
-        pass
-    graph = efficientnet_lite.build()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, graph)
-        _replace(seal, hashlib.sha256(graph).hexdigest().encode())
-    except OSError:
-        pass  # a cache that cannot be written only costs half a second next time
-    return graph
-
-
-def _replace(path: Path, content: bytes) -> None:
-    file = tempfile.NamedTemporaryFile(dir=path.parent, delete=False)
-    try:
-        with file:
-            file.write(content)
-        os.replace(file.name, path)
-    finally:
-        Path(file.name).unlink(missing_ok=True)
-
-
-def cache_folder() -> Path:
-    """Where built graphs are kept: $AMISS_CACHE, else the user's cache folder."""
-    if chosen := os.environ.get("AMISS_CACHE"):
-        return Path(chosen)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", str(Path.home() / "AppData" / "Local"))) / "amiss" / "cache"
-    return Path(os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))) / "amiss"
+def _nowhere(backbone: str) -> str:
+    known = [*catalog.BACKBONES, *installed.names()]
+    close = difflib.get_close_matches(backbone, known, n=1, cutoff=0.6)
+    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)};"
+    return (
+        f"backbone {backbone!r}: neither embedded, nor installed, nor an ONNX file on this machine; {hint} "
+        "others come with amiss backbones get NAME, export NAME or add FILE (docs/backbones.md)"
+    )

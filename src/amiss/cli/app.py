@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from amiss.cli.backbones import group as backbones
+
 app = typer.Typer(
     help="Finds what is amiss with a part, after seeing good parts only.",
     no_args_is_help=True,
@@ -16,6 +18,7 @@ app = typer.Typer(
 )
 data = typer.Typer(help="Look at a data set before using it.", no_args_is_help=True)
 app.add_typer(data, name="data")
+app.add_typer(backbones, name="backbones")
 
 Model = Annotated[Path, typer.Argument(help="A model file that `amiss fit` wrote.")]
 Data = Annotated[
@@ -169,15 +172,6 @@ def methods(
     from amiss.cli.looking import run_methods
 
     run_methods(name, Console(quiet=False, as_json=as_json))
-
-
-@app.command()
-def backbones(as_json: Json = False) -> None:
-    """List the backbones that can be used without bringing a file."""
-    from amiss.cli.console import Console
-    from amiss.cli.looking import run_backbones
-
-    run_backbones(Console(quiet=False, as_json=as_json))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`amiss data check` and `sets`, `methods`, `backbones` and `doctor`."""
+"""`amiss data check` and `sets`, `methods` and `doctor`."""
 
 from __future__ import annotations
 
@@ -67,27 +67,10 @@ def run_methods(name: str | None, console: Console) -> None:
         console.result({}, [f"preset {preset}: " + " ".join(f"--{k} {_text(v)}" for k, v in settings.items())])
 
 
-def run_backbones(console: Console) -> None:
-    """The embedded backbones, with the taps they offer."""
-    from amiss.backbones.runtime import describe as described
-    from amiss.backbones.runtime import load_graph
-
-    rows: list[dict[str, Any]] = []
-    for name in catalog.BACKBONES:
-        graph = load_graph(name)
-        description = described(graph, name)
-        strides = [tap.stride for tap in description.taps]
-        rows.append({"name": name, "strides": strides, "mean": description.mean, "std": description.std, "bytes": len(graph)})
-    if console.as_json:
-        return console.result({"backbones": rows}, [])
-    cells = [[r["name"], _text(tuple(r["strides"])), f"{r['bytes'] / 2**20:.1f} MB"] for r in rows]
-    console.table("", ["backbone", "strides", "size"], cells)
-    console.note("any other ONNX file that describes itself can be given by path: --backbone FILE (docs/backbones.md)")
-
-
 def run_doctor(console: Console) -> None:
     """Versions, backbone, cache and a small fit; raises what goes wrong."""
-    from amiss.backbones.runtime import EMBEDDED, cache_folder, load_graph
+    from amiss.backbones.folders import cache_folder
+    from amiss.backbones.runtime import EMBEDDED, load_graph
 
     core = ("numpy", "scipy", "opencv-python-headless", "onnx", "onnxruntime", "safetensors", "tifffile")
     versions = {name: _version(name) for name in core}

@@ -7,8 +7,8 @@ distances to the other pictures (MSM), the mean over layers as the map, scores d
 The v1 form is a preset: plain neighbourhood means (LNAMD), each degree scored for itself, the global descriptor in RsCIN.
 Where we differ, each by a field: any backbone, so that `layers` of a CNN are brought to one grid (`grid`); the vectors are
 divided by their length before they are weighted (`unit_first`), without which the weights of 2D features collapse to the
-middle; the picture's raw score is the mean of the top share of the map, not its maximum (`top`). The preset `paper` is meant for
-a DINO graph with patches of 8 and `layers = 3, 7, 11` (docs/backbones.md).
+middle; the picture's raw score is the mean of the top share of the map, not its maximum (`top`). The preset `paper` is meant
+for a DINO graph with patches of 8 and `layers = 3, 7, 11` (docs/backbones.md).
 Ours: the pool is kept, so that one new picture can be judged against it. It is measured in the pool's range, which `fit`
 learns; a picture that belongs to the pool is judged against the others. There is no p-value: nobody knows which of the pool are
 good.

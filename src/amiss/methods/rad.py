@@ -8,8 +8,8 @@ weighted mean; the picture's score the mean of the top 1 %. One bank may hold ma
 Where we differ, each by a field: any backbone, so that `layers` of a CNN are brought to one grid (`grid`) and the descriptor of
 one without a class token is the mean of its last tap; the picture keeps its proportions and is not cropped (`aspect`); the
 score is taken over the places rather than over the blurred map (`over`); the blur is wider and mirrors the border (`blur`).
-`amiss methods rad` lists the fields; the preset `paper` sets them as the published code has them, to be used with a DINOv3 graph
-and `layers = 3, 6, 9, 11` (docs/backbones.md).
+`amiss methods rad` lists the fields; the preset `paper` sets them as the published code has them, to be used with a DINOv3
+graph and `layers = 3, 6, 9, 11` (docs/backbones.md).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Cohen, Hoshen: Sub-Image Anomaly Detection with Deep Pyramid Correspondences, 20
 
 What we follow: the k nearest good pictures by the pooled last layer (section 3.2); the picture's distance to them as its score
 (equation 2) with `score = "images"`; the map as every place's mean distance to its kappa nearest features among all places of
-those pictures (3.3, equation 3) with `match = "anywhere"`, averaged over a pyramid of layers after bilinear upsampling, blurred.
+those pictures (3.3, equation 3) with `match = "anywhere"`, averaged over a pyramid of layers after upsampling, blurred.
 Where we differ, each by a field: by default a place is compared only with the same place (`match = "same"`), as the port
 ind_knn_ad does: far cheaper, and better for parts that lie alike; the picture's score is the mean of the map's top share
 (`score = "map"`), which sees small defects that the pooled layer does not; the picture keeps its proportions and is not cropped
