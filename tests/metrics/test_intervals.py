@@ -79,7 +79,7 @@ def test_counts_are_exact_where_there_are_fewer_scores_than_thresholds():
     # pairs won: 3>2, 3>0, 1>0 of 4; AP: 1/2 at 3, then 2/3 at 1
     assert counts.figures(np.ones((1, 1)), 1.0)[0][:2] == pytest.approx([0.75, 0.5 + 0.5 * 2 / 3])
     rates, overlaps = counts.curve(3)
-    assert rates.tolist() == [0, 0.25, 1] and overlaps.tolist() == pytest.approx([0.0, 0.5 * 0.5, 1.0], abs=0.51)
+    assert rates.tolist() == [0, 0.25, 1] and overlaps[1:].tolist() == pytest.approx([0.5, 1.0])
 
 
 def test_weights_stand_for_pictures_drawn_that_often():
@@ -107,15 +107,15 @@ def test_a_picture_interval_holds_its_figure_and_is_wider_than_one_over_pixels()
 
 def test_picture_intervals_cover_the_value_of_many_pictures_about_as_often_as_they_say():
     rng = np.random.default_rng(5)
-    truth = PixelScores.collect(*pictures(rng, 3000, side=16)).auroc()
+    truth = PixelScores.collect(*pictures(rng, 1500, side=16)).auroc()
     held = 0
-    for _ in range(60):
+    for _ in range(40):
         maps, masks = pictures(rng, 40, side=16)
         pixels = PixelScores.collect(maps, masks)
         exact = pixels.auroc(), pixels.average_precision(), pixels.aupro(0.3)
         low, high = PictureCounts.collect(pixels, maps, masks).intervals(exact, 0.3, draws=200)[0]
         held += low <= truth <= high
-    assert 0.83 <= held / 60 <= 1
+    assert 0.83 <= held / 40 <= 1
 
 
 def test_there_are_at_most_so_many_thresholds_and_impossible_levels_are_refused():
