@@ -225,7 +225,8 @@ class _Notes(logging.Handler):
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 1):  # not sys.stdin: its lock would be held while the interpreter ends
+        pass
     os._exit(1)
 
 

@@ -1,7 +1,7 @@
 """Published figures beside ours, each with its source, and why the two may differ.
 
-`papers.toml` holds only figures read in code, a README or a paper; none that somebody recalled. A gap is shown only where both are
-means over the same categories; a published mean over others is shown without one.
+`papers.toml` holds only figures read in code, a README or a paper; none that somebody recalled. A gap is shown only
+where both are means over the same categories; a published mean over others is shown without one.
 """
 
 from __future__ import annotations

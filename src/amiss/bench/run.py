@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,11 +124,15 @@ def run(
         for half in (out / "cells").glob("*.part"):
             half.unlink(missing_ok=True)
         todo = pending(wanted, options)
-        for number, place in enumerate(todo):
-            said = f"cell {number + 1} of {len(todo)}: {place.cell.said}"
-            _run_one(place, out, options, lambda said=said, n=number: progress and progress(said, n, len(todo)))  # type: ignore[misc]
+        for done, place in enumerate(todo):
+            _run_one(place, out, options, partial(_beat, progress, done, len(todo)))
             if told is not None:
                 told(place, place.record() or {})
+
+
+def _beat(progress: Progress | None, done: int, total: int) -> None:
+    if progress is not None:
+        progress("running cells", done, total)
 
 
 def _run_one(place: Place, out: Path, options: Options, beat: Callable[[], None]) -> None:
@@ -143,8 +148,8 @@ def _run_one(place: Place, out: Path, options: Options, beat: Callable[[], None]
         )  # fmt: skip
         before = _stamp(place.path)
         code = _process(asked, said, beat)
-        if code == 0 and _stamp(place.path) not in (None, before):
-            return
+        if _stamp(place.path) not in (None, before):
+            return  # written whole; how the process ended after that does not matter
         record = head(place.cell, place.key, place.fingerprint)
         record |= {"reason": _crash(code, said.read_text("utf-8", "replace")), "notes": [], "finished": now()}
         write_whole(place.path, json.dumps(record))

@@ -72,7 +72,7 @@ def load(out: Path) -> list[dict[str, Any]]:
         place = tuple(record[name] for name in ("data", "setting", "category", "label", "seed"))
         if place not in newest or record.get("finished", "") >= newest[place].get("finished", ""):
             newest[place] = record
-    return [newest[place] for place in sorted(newest, key=lambda place: tuple(map(str, place[:-1])) + (f"{place[-1]:09}",))]
+    return [newest[place] for place in sorted(newest, key=lambda place: (*map(str, place[:-1]), f"{place[-1]:09}"))]
 
 
 def flat(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -109,7 +109,8 @@ def _line(records: Sequence[Mapping[str, Any]]) -> Line:
         by_seed[record["seed"]].extend(record["rows"])
     rows = [row for some in by_seed.values() for row in some]
     categories = tuple(sorted({row["category"] for row in rows}))
-    figures, spread = {}, {}
+    figures: dict[str, float] = {}
+    spread: dict[str, float] = {}
     for name in FIGURES:
         values = [[row[name] for row in some if row[name] is not None] for some in by_seed.values()]
         means = [fmean(some) for some in values if len(some) == len(categories) and some]
@@ -204,7 +205,7 @@ def markdown(found: Sequence[Line]) -> str:
     for line in found:
         groups[line.data, line.setting].append(line)
     for (data, setting), some in groups.items():
-        text += [f"## {escaped(data)}, {escaped(setting)}", "", _head(), "| --- " * 13 + "|"]
+        text += [f"## {escaped(data)}, {escaped(setting)}", "", _HEAD, "| --- " * 13 + "|"]
         text += [_markdown_row(line) for line in some] + [""]
         for line in some:
             if line.match is not None:
@@ -212,18 +213,18 @@ def markdown(found: Sequence[Line]) -> str:
                     f"- {escaped(line.label)}: {escaped(line.match.source)} ({line.match.tag}). {escaped(line.match.why)}"
                 )
         text += [""]
-    return "\n".join(text + [_FOOT, ""])
+    return "\n".join([*text, _FOOT, ""])
 
 
-_FOOT = (
-    "Ours: mean over categories, then over seeds (± standard deviation over seeds); a single category and seed has its 95 % interval. "
-    "ms per part: median, from file to verdict, nothing cached. Fit seconds with * profited from features that other cells had "
-    "computed. Gap: ours minus the published figure, in points."
+_HEAD = (
+    "| method | categories | seeds | image AUROC | paper | gap | pixel AUROC | paper | AUPRO | paper | ms per part | fit s "
+    "| peak MB |"
 )
-
-
-def _head() -> str:
-    return "| method | categories | seeds | image AUROC | paper | gap | pixel AUROC | paper | AUPRO | paper | ms per part | fit s | peak MB |"
+_FOOT = (
+    "Ours: mean over categories, then over seeds (± standard deviation over seeds); a single category and seed has its 95 % "
+    "interval. ms per part: median, from file to verdict, nothing cached. Fit seconds with * profited from features that other "
+    "cells had computed. Gap: ours minus the published figure, in points."
+)
 
 
 def _markdown_row(line: Line) -> str:
