@@ -9,7 +9,7 @@ from amiss.bench.papers import TAGS, papers, published
 from amiss.data.protocols import allowed
 
 RECORD = {
-    "method": "patchcore", "figures": "mvtec_ad", "setting": "full", "calibration_asked": "auto",
+    "method": "patchcore", "data": "mvtec_ad", "setting": "full", "calibration_asked": "auto",
     "fields": {"backbone": "efficientnet_lite0", "size": 320, "aspect": "keep"},
 }  # fmt: skip
 
@@ -61,4 +61,4 @@ def test_reasons_name_backbone_and_size() -> None:
 
 def test_what_nobody_published_has_no_figure() -> None:
     assert published({**RECORD, "setting": "few-shot:3"}, ["screw"], [{}]) is None
-    assert published({**RECORD, "figures": "folder"}, ["screw"], [{}]) is None
+    assert published({**RECORD, "data": "folder"}, ["screw"], [{}]) is None

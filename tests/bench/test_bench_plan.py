@@ -24,7 +24,7 @@ fields = { bank = 100 }
 [[data]]
 name = "folder"
 root = "disc"
-figures = "mvtec_ad"
+label = "mvtec_ad"
 """
 
 
@@ -40,7 +40,7 @@ def test_a_plan_is_the_product_of_what_it_names(root: Path) -> None:
     found = cells(plan)
     assert len(found) == 2 * 1 * 2 * 2
     assert [method.shown for method in plan.methods] == ["patchcore:fast", "small"]
-    assert plan.data[0].root == root / "disc" and plan.data[0].published == "mvtec_ad"
+    assert plan.data[0].root == root / "disc" and plan.data[0].shown == "mvtec_ad"
     assert {(cell.setting, cell.seed, cell.method.shown) for cell in found} == {
         (setting, seed, label) for setting in plan.settings for seed in plan.seeds for label in ("patchcore:fast", "small")
     }
@@ -65,7 +65,7 @@ def test_the_command_line_says_the_same_as_a_file(root: Path) -> None:
         ('name = "folder"', 'name = "foldr"', "did you mean 'folder'"),
         ('"few-shot:2"', '"few-shots:2"', "did you mean 'few-shot'"),
         ('"few-shot:2"', '"few-shot:0"', "few-shot"),
-        ('figures = "mvtec_ad"', 'categories = ["dics"]', "did you mean 'disc'"),
+        ('label = "mvtec_ad"', 'categories = ["dics"]', "did you mean 'disc'"),
         ("seeds =", "sees =", "did you mean 'seeds'"),
         ("seeds = [0, 3]", "seeds = []", "names no seeds"),
         ("seeds = [0, 3]", "seeds = [-1]", "0 or more"),
@@ -76,6 +76,7 @@ def test_the_command_line_says_the_same_as_a_file(root: Path) -> None:
         ('root = "disc"', 'root = "disk"', "no such file or folder"),
         ('root = "disc"\n', "", "no root"),
         ("fields = { bank = 100 }", "fields = 3", "fields"),
+        ("seeds = [0, 3]", "seeds = [0, 0]", "twice"),
         ('["full", "few-shot:2"]', '["zero-shot"]', "the plan has no cell"),
     ],
 )

@@ -20,7 +20,7 @@ def record(label: str, category: str, seed: int, image_auroc: float, **rest: Any
                    for n, (s, b) in enumerate([(1.0, False), (3.0, True), (2.0, False), (2.0, True)])],
     }  # fmt: skip
     made = {
-        "status": "done", "reason": "", "label": label, "method": "patchcore", "data": "mvtec_ad", "figures": "mvtec_ad",
+        "status": "done", "reason": "", "label": label, "method": "patchcore", "data": "mvtec_ad",
         "category": category, "setting": "full", "seed": seed, "fit_seconds": 2.0, "features_cached": 0.0, "peak_mb": 100.0,
         "fields": {"backbone": "efficientnet_lite0", "size": 320, "aspect": "keep"}, "versions": {"amiss": "0"}, "notes": [],
         "calibration_asked": "auto", "budget": 0.01, "limit": 0.3, "fingerprint": "f", "commit": "c", "key": label + category,

@@ -70,9 +70,10 @@ def head(cell: Cell, key: str, fingerprint: str) -> dict[str, Any]:
     """What a record says of a cell however it ended."""
     return {
         "format": FORMAT, "key": key, "status": "failed", "reason": "", "method": cell.method.name,
-        "label": cell.method.shown, "preset": cell.method.preset, "fields": cell.detector().fields(), "data": cell.source.name,
-        "figures": cell.source.published, "category": cell.category, "setting": cell.setting, "seed": cell.seed,
-        "budget": cell.budget, "calibration_asked": cell.calibration, "limit": cell.limit, "fingerprint": fingerprint,
+        "label": cell.method.shown, "preset": cell.method.preset, "fields": cell.detector().fields(),
+        "data": cell.source.shown, "layout": cell.source.name, "category": cell.category, "setting": cell.setting,
+        "seed": cell.seed, "budget": cell.budget, "calibration_asked": cell.calibration, "limit": cell.limit,
+        "fingerprint": fingerprint,
         "commit": commit(), "versions": versions(), "started": now(), "rows": [],
     }  # fmt: skip
 

@@ -85,7 +85,7 @@ def key_of(cell: Cell, fingerprint: str) -> str:
     """The digest that names a cell's file."""
     settings = {
         "format": FORMAT, "amiss": amiss.__version__, "method": cell.method.name, "label": cell.method.shown,
-        "fields": _resolved(cell), "data": [cell.source.name, cell.source.published, fingerprint],
+        "fields": _resolved(cell), "data": [cell.source.name, cell.source.shown, fingerprint],
         "category": cell.category, "wanted": cell.wanted, "setting": cell.setting, "seed": cell.seed,
         "budget": cell.budget, "calibration": cell.calibration, "limit": cell.limit,
     }  # fmt: skip

@@ -67,7 +67,7 @@ def papers() -> tuple[Published, ...]:
 def published(record: Mapping[str, Any], categories: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Match | None:
     """What is published for the method, data set and setting of a record; the first source that has it."""
     for source in papers():
-        if (source.method, source.data) == (record["method"], record["figures"]) and source.setting == record["setting"]:
+        if (source.method, source.data) == (record["method"], record["data"]) and source.setting == record["setting"]:
             return _match(source, record, categories, rows)
     return None
 

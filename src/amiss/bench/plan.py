@@ -16,7 +16,7 @@ fields = { bank = 1000 }
 name = "folder"                            a name for amiss.dataset
 root = "parts/screw"                       relative to the file
 categories = ["screw"]                     default: all
-figures = "mvtec_ad"                       whose published figures stand beside ours; default: the name
+label = "mvtec_ad"                         its name in tables, and whose published figures stand beside; default: name
 """
 
 from __future__ import annotations
@@ -68,12 +68,12 @@ class Source:
     name: str
     root: Path
     categories: tuple[str, ...] = ()
-    figures: str = ""
+    label: str = ""
 
     @property
-    def published(self) -> str:
-        """Under which name papers report it."""
-        return self.figures or self.name
+    def shown(self) -> str:
+        """Its name in tables; published figures of that name stand beside ours."""
+        return self.label or self.name
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Cell:
 
     @property
     def said(self) -> str:
-        return f"{self.method.shown}, {self.source.name} {self.category}, {self.setting}, seed {self.seed}"
+        return f"{self.method.shown}, {self.source.shown} {self.category}, {self.setting}, seed {self.seed}"
 
     def detector(self) -> Any:
         """The detector it fits, not yet fitted."""
@@ -143,6 +143,12 @@ def cells(plan: Plan) -> list[Cell]:
     """
     _check(plan)
     found = [cell for source in plan.data for cell in _of(plan, source)]
+    seen: set[tuple[Any, ...]] = set()
+    for cell in found:
+        place = cell.source.shown, cell.category, cell.setting, cell.seed, cell.method.shown
+        if place in seen:
+            raise BadField(f"the plan has {cell.said} twice; give one of the two data sets another label, or leave one out")
+        seen.add(place)
     if not found:
         settings = ", ".join(plan.settings)
         needs = {method.name: sorted(catalog.resolve("detector", method.name).needs) for method in plan.methods}
@@ -219,7 +225,7 @@ def _table(raw: Mapping[str, Any], kind: type, where: str) -> dict[str, Any]:
 def _source(raw: dict[str, Any], base: Path) -> Source:
     root = Path(raw["root"]).expanduser()
     categories = tuple(str(name) for name in raw.get("categories", ()))
-    return Source(raw["name"], base / root, categories, raw.get("figures", ""))
+    return Source(raw["name"], base / root, categories, raw.get("label", ""))
 
 
 def _several(value: Any, where: str, name: str) -> tuple[Any, ...]:

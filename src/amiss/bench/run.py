@@ -93,7 +93,7 @@ def places(plan: Plan, out: Path, progress: Progress | None = None) -> list[Plac
 
 def _plain(cell: Cell) -> str:
     """A name any file system takes and a person can read; the key behind it keeps equal ones apart."""
-    words = cell.method.shown, cell.source.name, cell.category, cell.setting, f"s{cell.seed}"
+    words = cell.method.shown, cell.source.shown, cell.category, cell.setting, f"s{cell.seed}"
     return "-".join(re.sub(r"[^A-Za-z0-9.]+", "_", word)[:40] for word in words)
 
 

@@ -33,9 +33,11 @@ _ROW = ("n_good", "n_defective", "false_alarms", "escapes", "reviewed_good", "re
         "timed", "cache_gap")  # fmt: skip
 _MADE = ("budget", "limit", "preset", "fingerprint", "fit_fingerprint", "commit", "started", "finished", "key")
 COLUMNS = (
-    "label", "method", "data", "category", "setting", "seed", "status", "reason",
+    "label", "method", "data", "layout", "category", "setting", "seed", "status", "reason",
     *(name + end for name in FIGURES for end in ("", "_low", "_high")), *_ROW, *_FIT, *_MADE, "fields", "versions", "notes",
 )  # fmt: skip
+_NUMBERS = {*FIGURES, "ms_per_part", "cache_gap", "fit_seconds", "features_cached", "threshold", "peak_mb", "budget", "limit"}
+_WHOLE = {"seed", "parts", "calibration_parts", *_ROW} - _NUMBERS
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,9 @@ def flat(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for record in records:
         for row in record["rows"] or [{"category": record["category"]}]:
-            made = {name: record.get(name) for name in ("label", "method", "data", "setting", "seed", "status", "reason")}
+            made = {
+                name: record.get(name) for name in ("label", "method", "data", "layout", "setting", "seed", "status", "reason")
+            }
             made |= {name: record.get(name) for name in (*_FIT, *_MADE)} | {name: row.get(name) for name in _ROW}
             made["category"] = row["category"]
             for name in FIGURES:
@@ -177,25 +181,11 @@ def _write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> bool:
 
 def _arrow(name: str, pyarrow: Any) -> Any:
     """A column's type does not depend on what happens to be in it, so that tables of several benches can be joined."""
-    whole = {"seed", "parts", "calibration_parts", *(name for name in _ROW if name not in ("ms_per_part", "cache_gap"))}
-    texts = {
-        "label",
-        "method",
-        "data",
-        "category",
-        "setting",
-        "status",
-        "reason",
-        "calibration",
-        *_MADE[2:],
-        "fields",
-        "versions",
-    }
-    if name in whole:
+    if name in _WHOLE:
         return pyarrow.int64()
-    if name in texts or name == "notes":
-        return pyarrow.string()
-    return pyarrow.bool_() if name == "extrapolated" else pyarrow.float64()
+    if name == "extrapolated":
+        return pyarrow.bool_()
+    return pyarrow.float64() if name in _NUMBERS or name.endswith(("_low", "_high")) else pyarrow.string()
 
 
 def markdown(found: Sequence[Line]) -> str:

@@ -39,13 +39,14 @@ def given_plan(path: Path | None, words: Mapping[str, str], *, budget: float, ca
 
 def run_bench(plan: Plan, out: Path, options: Options, console: Console, *, dry: bool) -> None:
     """Run what is left of a plan, then write tables and page; what is finished is written also when it is interrupted."""
+    if not dry:
+        _check_out(out)
     with console.progress() as progress:
         wanted = places(plan, out, progress)
     todo = pending(wanted, options)
     console.note(f"{len(wanted)} cells, {len(wanted) - len(todo)} of them finished or failed before")
     if dry:
         return _say_cells(wanted, todo, console)
-    _check_out(out)
 
     def told(place: Place, record: Mapping[str, Any]) -> None:
         console.note(f"{place.cell.said}: {_outcome(record)}")
