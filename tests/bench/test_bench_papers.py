@@ -9,13 +9,13 @@ from amiss.bench.papers import TAGS, papers, published
 from amiss.data.protocols import allowed
 
 RECORD = {
-    "method": "patchcore", "data": "mvtec_ad", "setting": "full", "calibration_asked": "auto",
+    "method": "patchcore", "data": "mvtec_ad", "setting": "full", "calibration": "split", "parts": 9,
     "fields": {"backbone": "efficientnet_lite0", "size": 320, "aspect": "keep"},
 }  # fmt: skip
 
 
 def names(*categories: str) -> Any:
-    return published(RECORD, categories, [{}] * len(categories))
+    return published(RECORD, categories, [{"n_good": 2, "n_defective": 3}] * len(categories))
 
 
 @pytest.mark.parametrize("entry", papers(), ids=lambda entry: f"{entry.method}-{entry.data}-{entry.source[:24]}")
@@ -57,6 +57,7 @@ def test_a_mean_over_other_categories_has_no_gap() -> None:
 def test_reasons_name_backbone_and_size() -> None:
     assert "WideResNet-50 there, efficientnet_lite0 here" in names("screw").why
     assert "proportions kept" in names("screw").why
+    assert "9 parts fitted on and 5 judged" in names("screw").why and "held out" in names("screw").why
 
 
 def test_what_nobody_published_has_no_figure() -> None:

@@ -23,7 +23,8 @@ def record(label: str, category: str, seed: int, image_auroc: float, **rest: Any
         "status": "done", "reason": "", "label": label, "method": "patchcore", "data": "mvtec_ad",
         "category": category, "setting": "full", "seed": seed, "fit_seconds": 2.0, "features_cached": 0.0, "peak_mb": 100.0,
         "fields": {"backbone": "efficientnet_lite0", "size": 320, "aspect": "keep"}, "versions": {"amiss": "0"}, "notes": [],
-        "calibration_asked": "auto", "budget": 0.01, "limit": 0.3, "fingerprint": "f", "commit": "c", "key": label + category,
+        "calibration_asked": "auto", "calibration": "cross-fitted", "parts": 9,
+        "budget": 0.01, "limit": 0.3, "fingerprint": "f", "commit": "c", "key": label + category,
         "started": "s", "finished": "t", "rows": [row],
     }  # fmt: skip
     return {**made, **rest}

@@ -34,6 +34,7 @@ _LEGEND = (
     "interval. Gap: ours minus the paper's, in points. ms: one part from file to verdict, nothing cached, median. MB: largest "
     "resident set while fitting and judging."
 )
+_CHANCE = " Bars rise from chance, 0.5, where none lies below it."
 _WHISKERS = "Whiskers: 95 % interval where there is one seed, standard deviation over seeds where there are several."
 Record = Mapping[str, Any]
 Group = tuple[str, str]  # data, setting
@@ -170,7 +171,7 @@ class _Page:
                 chance = 0.5 if name == "image_auroc" else 0.0
                 yield f'<section class="panel{" whole" if len(categories) > 6 else ""}"><h2>{NAMES[name]} by category</h2>'
                 yield bars(categories, series, NAMES[name], chance=chance) + key([(label, n) for label, n, _ in series])
-                yield f'<p class="soft small">{_WHISKERS}{" Bars rise from chance, 0.5." if chance else ""}</p></section>\n'
+                yield f'<p class="soft small">{_WHISKERS}{_CHANCE if chance else ""}</p></section>\n'
 
     def _curves(self, records: Sequence[Record], place: int) -> Iterator[str]:
         first = {pair: rows[0] for pair, rows in _by_category(records).items()}

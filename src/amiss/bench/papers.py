@@ -79,16 +79,15 @@ def _match(source: Published, record: Mapping[str, Any], categories: Sequence[st
         if singles and None not in singles and len(categories) < source.count:
             found[name] = fmean(value for value in singles if value is not None)
     comparable = bool(found) or len(categories) == source.count
-    return Match(
-        found or source.mean, source.source, source.tag, " ".join(_why(source, record, categories, comparable)), comparable
-    )
+    why = " ".join(_why(source, record, rows if len(categories) == 1 else (), comparable))
+    return Match(found or source.mean, source.source, source.tag, why, comparable)
 
 
-def _why(source: Published, record: Mapping[str, Any], categories: Sequence[str], comparable: bool) -> list[str]:
-    """Plain sentences on what was not the same."""
+def _why(source: Published, record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], comparable: bool) -> list[str]:
+    """Plain sentences on what was not the same; rows  those of a single category, or none."""
     fields, said = record["fields"], []
     if not comparable:
-        said.append(f"No gap: theirs is a mean over {source.count} categories, ours over {len(categories)}.")
+        said.append(f"No gap: theirs is a mean over {source.count} categories, ours over others.")
     if not source.own:
         said.append("Published by others than the method's authors.")
     backbone = str(fields.get("backbone", "")).replace("\\", "/").rsplit("/", 1)[-1]
@@ -98,8 +97,13 @@ def _why(source: Published, record: Mapping[str, Any], categories: Sequence[str]
     if size is not None:
         kept = "proportions kept, no crop" if aspect == "keep" else "squashed to a square, no crop"
         said.append(f"Size: {source.size} there, {size} x {size} pixels of area, {kept}, here.")
-    if record["calibration_asked"] in ("auto", "split"):
-        said.append("Split: parts held out for calibration, where there are many, are not fitted on here.")
+    if rows:
+        judged = rows[0]["n_good"] + rows[0]["n_defective"]
+        said.append(
+            f"Split: {record.get('parts')} parts fitted on and {judged} judged here; check that these are the published ones."
+        )
+    if record.get("calibration") == "split":
+        said.append("Parts held out for calibration are not fitted on here.")
     return [*said, source.note] if source.note else said
 
 

@@ -81,13 +81,13 @@ def scatter(points: Sequence[Point], title: str) -> str:
     for point, (x, y) in zip(points, places, strict=True):
         if point.low is not None and point.high is not None:
             parts.append(_whisker(point.number, x, frame.up(point.low), frame.up(point.high)))
-        parts.append(f"{_marker(point.number, x, y)}\n{_name(point.label, (x, y), frame, taken)}\n")
+        parts.append(f"{_marker(point.number, x, y)}\n{_name(point, (x, y), frame, taken)}\n")
     return "".join(parts) + "</svg>\n"
 
 
-def _name(label: str, at: tuple[float, float], frame: Frame, taken: list[Box]) -> str:
-    """A point's name beside it, on the side and at the height where it lies across nothing."""
-    label = label if len(label) <= 40 else label[:39] + "…"
+def _name(point: Point, at: tuple[float, float], frame: Frame, taken: list[Box]) -> str:
+    """A point's name beside it in its colour, on the side and at the height where it lies across nothing."""
+    label = point.label if len(point.label) <= 40 else point.label[:39] + "…"
     width = 7.2 * len(label)
     tried = [(at[0] + side, at[1] + down) for down in (0, 15, -15, 30, -30, 45, 60) for side in (11, -11 - width)]
     fitting = [
@@ -96,7 +96,7 @@ def _name(label: str, at: tuple[float, float], frame: Frame, taken: list[Box]) -
     free = [(x, y) for x, y in fitting or tried if not any(_across((x, y - 7, x + width, y + 7), other) for other in taken)]
     x, y = (free or fitting or tried)[0]
     taken.append((x, y - 7, x + width, y + 7))
-    return f'<text class="name" x="{x:.1f}" y="{y + 4:.1f}">{text(label)}</text>'
+    return f'<text class="name m{point.number % COLOURS}" x="{x:.1f}" y="{y + 4:.1f}">{text(label)}</text>'
 
 
 def _across(a: Box, b: Box) -> bool:

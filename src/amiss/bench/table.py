@@ -129,7 +129,7 @@ def _line(records: Sequence[Mapping[str, Any]]) -> Line:
         max((record["features_cached"] for record in done), default=0.0),
         max((record["peak_mb"] or 0.0 for record in done), default=float("nan")),
         len(records) - len(done),
-        published(first, categories, rows),
+        published(done[0] if done else first, categories, rows),
     )  # fmt: skip
 
 
