@@ -20,8 +20,8 @@ import numpy as np
 
 import amiss
 from amiss.data import toys
-from amiss.data.folder import pictures
 from amiss.data.readers import read_sample
+from amiss.data.tree import pictures
 from amiss.kit.coreset import greedy_k_centre
 from amiss.kit.extract import network_size, resize
 from amiss.methods.patchcore import PatchCore

@@ -35,15 +35,17 @@ def detector(name: str, *, preset: str | None = None, **fields: Any) -> Detector
     return build(catalog.resolve("detector", name), fields, preset=preset)
 
 
-def dataset(name: str, root: str | os.PathLike[str]) -> Dataset:
-    """A data set by name of its layout, e.g. dataset("folder", "parts/good").
+def dataset(name: str, root: str | os.PathLike[str] | None = None, **options: Any) -> Dataset:
+    """A data set by name of its layout, e.g. dataset("folder", "parts/good") or dataset("mvtec_ad", "mvtec").
 
-    raises  BadField for an unknown name, BadLayout where the root is not such a data set
+    name  see `amiss data sets`     root  may be left out where the data come with a package: dataset("elpv")
+    options  what its constructor takes beside the root, e.g. resolution="512" for real_iad
+    raises  BadField for an unknown name or option, BadLayout where the root is not such a data set
     """
     from amiss import catalog
+    from amiss.data.dataset import opened
 
-    opened: Dataset = catalog.resolve("dataset", name)(root)
-    return opened
+    return opened(catalog.resolve("dataset", name), root, options)
 
 
 def load(path: str | os.PathLike[str]) -> Model:

@@ -10,8 +10,17 @@ from amiss.fields import unknown
 DETECTORS = {
     "patchcore": "amiss.methods.patchcore:PatchCore",
 }
-DATASETS = {
+DATASETS = {  # the more particular a layout, the later it stands: a foreign root is named after the last that fits
     "folder": "amiss.data.folder:Folder",
+    "mvtec_ad": "amiss.data.mvtec_ad:MvtecAd",
+    "mpdd": "amiss.data.mpdd:Mpdd",
+    "btad": "amiss.data.btad:Btad",
+    "mvtec_loco": "amiss.data.mvtec_loco:MvtecLoco",
+    "adam3d": "amiss.data.adam3d:Adam3d",
+    "visa": "amiss.data.visa:Visa",
+    "real_iad": "amiss.data.real_iad:RealIad",
+    "magnetic_tile": "amiss.data.magnetic_tile:MagneticTile",
+    "elpv": "amiss.data.elpv:Elpv",
 }
 BACKBONES = {
     "efficientnet_lite0": "amiss.backbones.efficientnet_lite:build",

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import amiss
-from amiss.data.folder import Folder, pictures
+from amiss.data.folder import Folder
+from amiss.data.tree import pictures
 from amiss.errors import BadField, BadLayout, UnreadableFile
 from tests.data import files
 

@@ -395,3 +395,39 @@ def test_integers_that_no_camera_writes_are_refused(kind: str, form: int, tmp_pa
     values = np.ones((4, 4), kind)
     text = refused(files.tiff([values.tobytes()], 4, 4, bits=values.itemsize * 8, sampleformat=form), tmp_path)
     assert f"{values.dtype} values" in text and "save it as 8 or 16 bits" in text
+
+
+# masks with soft borders, codes, JSON
+
+
+def test_a_soft_mask_is_marked_above_the_share_that_is_asked_for(tmp_path: Path) -> None:
+    steps = np.array([[0, 1, 127, 128, 255]], np.uint8)
+    path = files.written(tmp_path / "m.png", files.encoded(steps, ".png"))
+    assert readers.read_mask(path).tolist() == [[False, True, True, True, True]]
+    assert readers.read_mask(path, above=0.5).tolist() == [[False, False, False, True, True]]
+    deep = files.written(tmp_path / "d.png", files.encoded(steps.astype(np.uint16) * 257, ".png"))
+    assert readers.read_mask(deep, above=0.5).tolist() == [[False, False, False, True, True]]
+
+
+def test_codes_are_read_as_they_are_stored_and_never_from_a_lossy_file(tmp_path: Path) -> None:
+    codes = np.array([[0, 3, 254]], np.uint8)
+    path = files.written(tmp_path / "c.png", files.encoded(codes, ".png"))
+    assert readers.read_codes(path).tolist() == [[0, 3, 254]]
+    lossy = files.written(tmp_path / "c.jpg", files.encoded(codes, ".jpg"))
+    with pytest.raises(UnreadableFile, match="its values cannot be codes"):
+        readers.read_codes(lossy)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"{", "it is no JSON"), (b"\xff\xfe", "it is no JSON"), (None, "No such file")]
+)
+def test_a_file_that_is_no_json_is_named(content: bytes | None, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UnreadableFile, match=rf"a\.json: {words}"):
+        readers.read_json(path)
+
+
+def test_json_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    assert readers.read_json(files.written(tmp_path / "a.json", b"\xef\xbb\xbf[1]")) == [1]

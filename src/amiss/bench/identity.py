@@ -60,7 +60,9 @@ class Fingerprints:
                     yield f"{split}\0{entry.kind}\0{entry.defective}\0{self._entry(entry, base)}\n"
 
     def _entry(self, entry: Entry, base: Path) -> str:
-        paths = [entry.path] if entry.mask is None else [entry.path, entry.mask]
+        paths = [entry.path]
+        if entry.mask is not None:  # a file, or a folder of them
+            paths += sorted(entry.mask.iterdir()) if entry.mask.is_dir() else [entry.mask]
         return "\0".join(f"{os.path.relpath(path, base)}\0{self._file(path)}" for path in paths)
 
     def _file(self, path: Path) -> str:

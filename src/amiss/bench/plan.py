@@ -185,6 +185,9 @@ def _check(plan: Plan) -> None:
         raise unknown(str(plan.calibration), get_args(Road), "calibration")
     if not 0 < plan.limit <= 1:
         raise BadField(f"limit = {plan.limit}: the largest false positive rate in AUPRO, above 0 and up to 1")
+    for setting in plan.settings:
+        if setting.partition(":")[2].replace(".", "").strip("0") == "" and ":" in setting:
+            raise BadField(f"setting {setting!r}: wanted a number above 0, e.g. few-shot:4 or contaminated:0.1")
     labels = [method.shown for method in plan.methods]
     if twice := next((label for label in labels if labels.count(label) > 1), None):
         raise BadField(f"two methods are called {twice!r}; give one of them another label")

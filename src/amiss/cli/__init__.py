@@ -33,7 +33,7 @@ def main() -> None:
         _fail(f"{error.filename or 'a file'}: {error.strerror or error}; check the path, its rights and the free space", 2)
 
 
-_WITH_VALUE = {"--out", "-o", "--method", "--preset", "--budget", "--calibration"}
+_WITH_VALUE = {"--out", "-o", "--method", "--preset", "--budget", "--calibration", "--dataset", "--category"}
 _FLAGS = {"--goldens", "--no-goldens", "--skip-unreadable", "--json", "--quiet", "-q", "--help", "-h"}
 
 

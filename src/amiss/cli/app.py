@@ -18,7 +18,12 @@ data = typer.Typer(help="Look at a data set before using it.", no_args_is_help=T
 app.add_typer(data, name="data")
 
 Model = Annotated[Path, typer.Argument(help="A model file that `amiss fit` wrote.")]
-Data = Annotated[Path, typer.Argument(help="A folder of good pictures, a category with train/ and test/, or a CSV.")]
+Data = Annotated[
+    Path | None,
+    typer.Argument(help="A folder of good pictures, a category with train/ and test/, a CSV, or the root of a --dataset."),
+]
+DatasetName = Annotated[str, typer.Option("--dataset", help="How DATA is laid out; `amiss data sets` lists them.")]
+Category = Annotated[str | None, typer.Option("--category", help="Which category of DATA, where it holds several.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors and JSON.")]
 Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Report unreadable pictures and go on without them.")]
@@ -32,8 +37,10 @@ Budget = Annotated[float, typer.Option("--budget", help="Accepted share of false
 )
 def fit(
     context: typer.Context,
-    data: Data,
     out: Annotated[Path, typer.Option("--out", "-o", help="The model file to write.")],
+    data: Data = None,
+    dataset: DatasetName = "folder",
+    category: Category = None,
     method: Annotated[str, typer.Option(help="Which method; `amiss methods` lists them.")] = "patchcore",
     preset: Annotated[str | None, typer.Option(help="A named set of the method's fields.")] = None,
     budget: Budget = 0.01,
@@ -50,8 +57,12 @@ def fit(
     """Learn from good parts and write a model file."""
     from amiss.cli.console import Console
     from amiss.cli.fitting import FitRequest, run_fit
+    from amiss.cli.opening import Asked
 
-    request = FitRequest(data, out, method, preset, budget, calibration, goldens, skip_unreadable, tuple(context.args))
+    request = FitRequest(
+        data=Asked(data, dataset, category), out=out, method=method, preset=preset, budget=budget, calibration=calibration,
+        goldens=goldens, skip_unreadable=skip_unreadable, extra=tuple(context.args),
+    )  # fmt: skip
     run_fit(request, Console(quiet=quiet, as_json=as_json))
 
 
@@ -79,7 +90,9 @@ def predict(
 @app.command()
 def evaluate(
     model: Model,
-    data: Data,
+    data: Data = None,
+    dataset: DatasetName = "folder",
+    category: Category = None,
     limit: Annotated[float, typer.Option(help="Largest false positive rate in AUPRO.")] = 0.3,
     skip_unreadable: Skip = False,
     as_json: Json = False,
@@ -88,8 +101,10 @@ def evaluate(
     """Judge a test split and print the figures."""
     from amiss.cli.console import Console
     from amiss.cli.judging import run_evaluate
+    from amiss.cli.opening import Asked
 
-    run_evaluate(model, data, limit, skip_unreadable, Console(quiet=quiet, as_json=as_json))
+    asked = Asked(data, dataset, category)
+    run_evaluate(model, asked, limit, skip_unreadable, Console(quiet=quiet, as_json=as_json))
 
 
 @app.command()
@@ -120,12 +135,28 @@ def verify(model: Model, as_json: Json = False, quiet: Quiet = False) -> None:
 
 
 @data.command("check")
-def data_check(data: Data, as_json: Json = False, quiet: Quiet = False) -> None:
+def data_check(
+    data: Data = None,
+    dataset: DatasetName = "folder",
+    category: Category = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
     """Count, read and compare everything in a data set; say what is wrong and what that disables."""
     from amiss.cli.console import Console
     from amiss.cli.looking import run_check
+    from amiss.cli.opening import Asked
 
-    run_check(data, Console(quiet=quiet, as_json=as_json))
+    run_check(Asked(data, dataset, category), Console(quiet=quiet, as_json=as_json))
+
+
+@data.command("sets")
+def data_sets(as_json: Json = False) -> None:
+    """List the layouts that can be read, for --dataset."""
+    from amiss.cli.console import Console
+    from amiss.cli.looking import run_datasets
+
+    run_datasets(Console(quiet=False, as_json=as_json))
 
 
 @app.command()

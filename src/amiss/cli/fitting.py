@@ -14,8 +14,9 @@ import amiss
 from amiss import catalog
 from amiss.calibration import BUDGET, check_budget
 from amiss.cli.console import Console
+from amiss.cli.opening import Asked
 from amiss.contract import Detector, build
-from amiss.data.dataset import Split
+from amiss.data.dataset import SPLITS, Split
 from amiss.data.readers import printable
 from amiss.errors import BadField, BadLayout, CannotWrite
 from amiss.fields import parse, unknown
@@ -23,14 +24,17 @@ from amiss.model import Model
 from amiss.types import Sample
 from amiss.verdict.calibrate import Road, calibrate, fit_calibrated
 
-_OPTIONS = ("out", "method", "preset", "budget", "calibration", "goldens", "no-goldens", "skip-unreadable", "json", "quiet")
+_OPTIONS = (
+    "out", "dataset", "category", "method", "preset", "budget", "calibration", "goldens", "no-goldens", "skip-unreadable",
+    "json", "quiet",
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FitRequest:
     """What `amiss fit` was asked; extra holds the method's fields as they were typed."""
 
-    data: Path
+    data: Asked
     out: Path
     method: str
     preset: str | None
@@ -47,20 +51,21 @@ def run_fit(request: FitRequest, console: Console) -> None:
     kind = catalog.resolve("detector", request.method)
     detector = build(kind, field_options(kind, request.extra), preset=request.preset)
     _check_request(request)
-    dataset = amiss.dataset("folder", request.data)
-    train, held_out = dataset.split(dataset.only(), "train"), dataset.split(dataset.only(), "calibration")
-    for text in dataset.notes(dataset.only()):
+    dataset, category = request.data.opened()
+    train, held_out = dataset.split(category, "train"), dataset.split(category, "calibration")
+    for text in dataset.notes(category):
         console.warn(text)
     if request.skip_unreadable:
         train, held_out = readable(train, console), readable(held_out, console)
     if not train.entries:
-        raise BadLayout(f"{printable(request.data)}: no good picture to learn from")
+        raise BadLayout(f"{printable(dataset.root)}: no good picture to learn from")
     with console.progress() as progress:
         model = fit_calibrated(
             detector, train.samples, held_out=held_out.samples, budget=request.budget,
             road=_road(request.calibration), progress=progress,
         )  # fmt: skip
-    model = dataclasses.replace(model, origin={**model.origin, "data": printable(os.path.abspath(request.data))})
+    source = {"data": printable(os.path.abspath(dataset.root)), "dataset": dataset.name, "category": category}
+    model = dataclasses.replace(model, origin={**model.origin, **source})
     model.with_goldens(train.samples[:2] if request.goldens else ()).save(request.out)
     _report(model, request.out, time.perf_counter() - started, console)
 
@@ -89,10 +94,11 @@ def run_calibrate(path: Path, budget: float | None, good: Path | None, out: Path
 def _good_samples(path: Path) -> Sequence[Sample]:
     """Every good picture that a data set has for learning or calibrating."""
     dataset = amiss.dataset("folder", path)
-    splits = [dataset.split(dataset.only(), name).entries for name in ("train", "calibration")]
-    if not any(splits):
+    listed = (entry for name in SPLITS[:2] for entry in dataset.split(dataset.only(), name).entries)
+    good = tuple(entry for entry in listed if not entry.defective)
+    if not good:
         raise BadLayout(f"{printable(path)}: no good picture to calibrate on")
-    return Split((*splits[0], *splits[1])).samples
+    return Split(good).samples
 
 
 def field_options(kind: type[Detector], extra: Iterable[str]) -> dict[str, Any]:

@@ -15,8 +15,9 @@ import amiss
 from amiss.artifact import file_digest
 from amiss.cli.console import Console
 from amiss.cli.fitting import readable
-from amiss.data.folder import pictures
+from amiss.cli.opening import Asked
 from amiss.data.readers import printable
+from amiss.data.tree import pictures
 from amiss.errors import BadLayout, BadModelFile
 from amiss.model import TOLERANCE
 from amiss.viz.inspection import Options, inspect
@@ -78,13 +79,13 @@ def _inside(path: Path, out: Path) -> bool:
     return (out / "overlays").resolve() in path.resolve().parents
 
 
-def run_evaluate(model_path: Path, data: Path, limit: float, skip_unreadable: bool, console: Console) -> None:
+def run_evaluate(model_path: Path, data: Asked, limit: float, skip_unreadable: bool, console: Console) -> None:
     """Judge a test split and print the figures."""
     from amiss.bench.evaluate import Evaluation, evaluate
 
     model = amiss.load(model_path)
-    dataset = amiss.dataset("folder", data)
-    split = dataset.split(dataset.only(), "test")
+    dataset, category = data.opened()
+    split = dataset.split(category, "test")
     if skip_unreadable:
         split = readable(split, console)
     with console.progress() as progress:

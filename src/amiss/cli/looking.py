@@ -1,4 +1,4 @@
-"""`amiss data check`, `methods`, `backbones` and `doctor`."""
+"""`amiss data check` and `sets`, `methods`, `backbones` and `doctor`."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ import typer
 import amiss
 from amiss import catalog
 from amiss.cli.console import Console
+from amiss.cli.opening import Asked
 from amiss.fields import describe
 
 
-def run_check(data: Path, console: Console) -> None:
+def run_check(data: Asked, console: Console) -> None:
     """Read a whole data set and say what is wrong with it."""
     from amiss.data.check import check
 
-    dataset = amiss.dataset("folder", data)
+    dataset, category = data.opened()
     with console.progress() as progress:
-        report = check(dataset, dataset.only(), progress=progress)
+        report = check(dataset, category, progress=progress)
     values = report.to_json()
     lines = [f"{split}: " + ", ".join(f"{n} {kind}" for kind, n in kinds.items()) for split, kinds in values["counts"].items()]
     lines += [f"problem: {text}" for text in values["problems"]] + [f"disabled: {text}" for text in values["disabled"]]
@@ -33,6 +34,15 @@ def run_check(data: Path, console: Console) -> None:
     console.result(values, lines)
     if report.fatal:
         raise typer.Exit(3)
+
+
+def run_datasets(console: Console) -> None:
+    """What `--dataset` takes."""
+    kinds = [catalog.resolve("dataset", name) for name in catalog.DATASETS]
+    rows = [{"name": kind.name, "about": kind.about, "layout": kind.arrangement} for kind in kinds]
+    if console.as_json:
+        return console.result({"datasets": rows}, [])
+    console.table("", ["--dataset", "what it reads"], [[row["name"], row["about"]] for row in rows])
 
 
 def run_methods(name: str | None, console: Console) -> None:

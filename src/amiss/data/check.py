@@ -9,20 +9,19 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
 from amiss.calibration import BUDGET, FEWEST, needed
 from amiss.contract import Progress
-from amiss.data.dataset import Dataset, Entry, SplitName
-from amiss.data.readers import printable, read_mask
+from amiss.data.dataset import SPLITS, Dataset, Entry, SplitName
+from amiss.data.readers import printable
 from amiss.errors import InputError
 from amiss.types import Sample
 
 Groups = tuple[Mapping[str, tuple[str, ...]], ...]
 
-SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 ODD_ASPECT = 1.1
 _PIXEL = "pixel AUROC, pixel AP and AUPRO cannot be computed"
 
@@ -126,7 +125,9 @@ class _Look:
                 progress("reading masks", done, len(masks))
 
     def _look_at_mask(self, mask: Path, entry: Entry) -> None:
-        marked = read_mask(mask)
+        marked = entry.truth().mask
+        if marked is None:
+            return
         facts = self.facts.get(entry.path)
         size = (marked.shape[1], marked.shape[0])
         if facts is not None and facts.size not in (None, size):

@@ -6,6 +6,7 @@ over black); turned upright as their EXIF orientation says. Colour profiles and 
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
@@ -30,7 +31,7 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
-def read_sample(path: str | os.PathLike[str], *, id: str | None = None, part: str = "") -> Sample:
+def read_sample(path: str | os.PathLike[str], *, id: str | None = None, part: str = "", group: str | None = None) -> Sample:
     """One picture as a Sample whose id is its path.
 
     raises  UnreadableFile naming the file and the reason
@@ -38,7 +39,7 @@ def read_sample(path: str | os.PathLike[str], *, id: str | None = None, part: st
     name = os.fspath(path)
     image = read_image(path)
     try:
-        return Sample(id=name if id is None else id, part=part, image=image)
+        return Sample(id=name if id is None else id, part=part, group=group, image=image)
     except BadSample as error:
         raise UnreadableFile(f"{printable(name)}: {error}") from error
 
@@ -55,16 +56,44 @@ def read_image(path: str | os.PathLike[str]) -> Array:
         raise _unreadable(path, error) from error
 
 
-def read_mask(path: str | os.PathLike[str]) -> Array:
+def read_mask(path: str | os.PathLike[str], *, above: float = 0.0) -> Array:
     """A mask file as (H, W) bool: True where any channel is not zero; in lossy formats, where one is above half.
 
+    above   share of the full range that a pixel must exceed to be marked, for masks with soft borders
     raises  UnreadableFile as read_image does
     """
     image, header = _read(path)
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         raise _unreadable(path, Damaged("the mask holds NaN or infinity", "save it as 0 and 255"))
-    marked = image > 127 if header.lossy else image != 0
+    full = 1 if image.dtype.kind in "fb" else np.iinfo(image.dtype).max
+    limit = max(above, 0.5 if header.lossy else 0.0) * full
+    marked = image > limit if limit else image != 0
     return np.asarray(marked.any(axis=2) if image.ndim == 3 else marked)
+
+
+def read_codes(path: str | os.PathLike[str]) -> Array:
+    """A mask file whose values are codes, as (H, W) integers just as they are stored.
+
+    raises  UnreadableFile as read_image does, and for colours or a lossy format, which cannot hold codes
+    """
+    image, header = _read(path)
+    planes = image if image.ndim == 3 else image[..., None]
+    if header.lossy or image.dtype.kind not in "ui" or not (planes == planes[..., :1]).all():
+        raise _unreadable(path, Damaged("its values cannot be codes", "save it as a grey PNG"))
+    return np.asarray(planes[..., 0])
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """What a JSON file says.
+
+    raises  UnreadableFile when it cannot be opened or is no JSON
+    """
+    try:
+        return json.loads(_content(path).decode("utf-8-sig"))
+    except Damaged as error:
+        raise _unreadable(path, error) from error
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(path, Damaged(f"it is no JSON ({error})", "take it from the data set again")) from error
 
 
 def printable(path: str | os.PathLike[str]) -> str:

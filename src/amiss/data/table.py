@@ -16,11 +16,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from amiss.data.dataset import Entry, Listing, SplitName
+from amiss.data.dataset import GOOD, Entry, Listing, SplitName
 from amiss.data.readers import printable
 from amiss.errors import BadLayout, UnreadableFile
 
-GOOD = frozenset({"good", "ok", "normal"})
 _GOOD_LABELS = GOOD | {"0", "0.0", "false"}
 _BAD_LABELS = frozenset({"1", "1.0", "true"})
 _SUFFIXES = frozenset({".csv", ".tsv", ".txt"})
@@ -33,7 +32,7 @@ def read_table(table: Path) -> Listing:
     """raises  BadLayout naming the line and what is wrong with it, UnreadableFile where the table cannot be opened"""
     splits: dict[SplitName, list[Entry]] = {"train": [], "calibration": [], "test": []}
     left_out = unsplit = 0
-    for number, row in _rows(table):
+    for number, row in rows(table, ("path", "label")):
         where = f"{printable(table)}, line {number}"
         entry, split = _entry(table, row, where), _split(row, where)
         unsplit += split is None
@@ -54,8 +53,8 @@ def read_table(table: Path) -> Listing:
     return Listing({name: tuple(entries) for name, entries in splits.items()}, notes=tuple(notes))
 
 
-def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and values by column, blank lines left out."""
+def rows(table: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and values by column, blank lines left out; raises BadLayout where one of the columns is missing."""
     text = _text(table)
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
@@ -65,7 +64,7 @@ def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
             cells = [value.strip() for value in values]
             if names and any(cells):
                 yield reader.line_num, dict(itertools.zip_longest(names, cells[: len(names)], fillvalue=""))
-            names = names or _names(table, cells)
+            names = names or _names(table, cells, columns)
     except csv.Error as error:
         raise BadLayout(f"{printable(table)}, line {reader.line_num}: not a CSV table ({error})") from error
 
@@ -84,11 +83,13 @@ def _text(table: Path) -> str:
     return content.decode("utf-8-sig", "surrogateescape")
 
 
-def _names(table: Path, cells: Sequence[str]) -> list[str]:
+def _names(table: Path, cells: Sequence[str], columns: Sequence[str]) -> list[str]:
     names = [cell.lower() for cell in cells]
-    if missing := [name for name in ("path", "label") if name not in names]:
+    if missing := [name for name in columns if name not in names]:
         met = ", ".join(printable(name) for name in names if name) or "empty"
-        raise BadLayout(f"{printable(table)}: no column {' and '.join(missing)}; its first line is: {met}; wanted path,label")
+        raise BadLayout(
+            f"{printable(table)}: no column {' and '.join(missing)}; its first line is: {met}; wanted " + ",".join(columns)
+        )
     return names
 
 
@@ -105,11 +106,16 @@ def _entry(table: Path, row: Mapping[str, str], where: str) -> Entry:
         if not row[name]:
             wanted = "wanted good, or what is wrong" if name == "label" else "wanted the path of a picture"
             raise BadLayout(f"{where}: the {name} is empty; {wanted}")
-    path = table.parent / row["path"]
-    mask = table.parent / row["mask"] if row.get("mask") else None
-    for wanted_file in (path, mask):
-        if wanted_file is not None and not wanted_file.is_file():
-            raise BadLayout(f"{where}: there is no file {printable(wanted_file)}; correct the path, it counts from the table")
+    path = named_file(table.parent, row["path"], where)
+    mask = named_file(table.parent, row["mask"], where) if row.get("mask") else None
     good = label in _GOOD_LABELS
     kind = "good" if good else row.get("kind") or ("defective" if label in _BAD_LABELS else row["label"])
     return Entry(path, os.path.abspath(path), defective=not good, kind=printable(kind), mask=mask)
+
+
+def named_file(base: Path, name: str, where: str, counted: str = "the table") -> Path:
+    """The file that a table names; raises BadLayout where it is not there."""
+    path = base / name
+    if not path.is_file():
+        raise BadLayout(f"{where}: there is no file {printable(path)}; correct the path, it counts from {counted}")
+    return path
