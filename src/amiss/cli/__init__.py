@@ -1,7 +1,8 @@
 """The command line: `amiss`. The only place that prints.
 
 Exit codes: 0 done; 1 a bug in amiss; 2 something handed over cannot be used (the message says what and how to mend it);
-3 `verify` found different scores, or `data check` found a data set that cannot be fitted; 130 interrupted.
+3 `verify` found different scores, `data check` found a data set that cannot be fitted, or cells of a bench failed;
+130 interrupted.
 """
 
 from __future__ import annotations

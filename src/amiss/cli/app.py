@@ -183,6 +183,58 @@ def doctor(as_json: Json = False) -> None:
     run_doctor(Console(quiet=False, as_json=as_json))
 
 
+@app.command()
+def bench(
+    plan: Annotated[Path | None, typer.Argument(help="A plan in TOML; or give --methods and --data.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for cells and results; started again, it goes on.")] = Path(
+        "bench"
+    ),
+    methods: Annotated[str, typer.Option(help="Methods, name or name:preset, commas between.")] = "",
+    data: Annotated[str, typer.Option(help="Data sets, NAME:PATH, commas between, e.g. folder:parts/screw.")] = "",
+    categories: Annotated[str, typer.Option(help="Categories, commas between; default: all.")] = "",
+    settings: Annotated[
+        str, typer.Option(help="full, few-shot:4, many, zero-shot, contaminated:0.1; commas between.")
+    ] = "full",
+    seeds: Annotated[str, typer.Option(help="Seeds, commas between.")] = "0",
+    budget: Budget = 0.01,
+    calibration: Annotated[str, typer.Option(help="auto, split, cross or none.")] = "auto",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the cells and an estimate; run nothing.")] = False,
+    exact_times: Annotated[bool, typer.Option("--exact-times", help="Fit without the shared feature cache.")] = False,
+    pictures: Annotated[
+        bool, typer.Option("--pictures/--no-pictures", help="Keep the worst misses as small pictures in records and page.")
+    ] = True,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed cells again.")] = False,
+    same_commit: Annotated[bool, typer.Option("--same-commit", help="Run cells of other commits of amiss again.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare methods on data sets: a table, an HTML page, one file a cell."""
+    from amiss.bench.run import Options
+    from amiss.cli.benching import given_plan, run_bench
+    from amiss.cli.console import Console
+
+    words = {"methods": methods, "data": data, "categories": categories, "settings": settings, "seeds": seeds}
+    wanted = given_plan(plan, words, budget=budget, calibration=calibration)
+    options = Options(pictures=pictures, exact_times=exact_times, retry_failed=retry_failed, same_commit=same_commit)
+    run_bench(wanted, out, options, Console(quiet=quiet, as_json=as_json), dry=dry_run)
+
+
+@app.command()
+def compare(
+    a: Annotated[
+        str, typer.Argument(metavar="A", help="A bench folder, FOLDER:METHOD for one of its methods, or a cell file.")
+    ],
+    b: Annotated[str, typer.Argument(metavar="B", help="What to compare it with.")],
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say whether two runs differ beyond noise: paired bootstrap over the same test pictures."""
+    from amiss.cli.benching import run_compare
+    from amiss.cli.console import Console
+
+    run_compare(a, b, Console(quiet=quiet, as_json=as_json))
+
+
 @app.callback(invoke_without_command=True)
 def root(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,

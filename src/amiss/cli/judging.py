@@ -109,8 +109,8 @@ def _figures(found: object) -> list[str]:
     for key, name in names.items():
         value = getattr(found, key)
         text = f"none: {found.reasons.get(key, 'no map')}" if value is None else f"{value:.4f}"
-        if key == "image_auroc" and found.image_auroc_interval is not None:
-            text += " (95 %: {:.4f} to {:.4f})".format(*found.image_auroc_interval)
+        if key in found.intervals:
+            text += " (95 %: {:.4f} to {:.4f})".format(*found.intervals[key])
         lines.append(f"{name:<13}{text}")
     if found.false_alarms is not None:
         lines.append(f"false alarms {found.false_alarms} of {found.n_normal}, and {found.reviewed_good} to review")

@@ -1,4 +1,4 @@
-"""How well a score ranks bad above good: AUROC, average precision, best F1, and an interval for the AUROC.
+"""How well a score ranks bad above good: AUROC, average precision, best F1, and an interval for each.
 
 All of them depend on the order of the scores only. As a threshold falls past good scores nothing but false alarms grows,
 so every figure is determined by what happens at the distinct scores of the bad. `Steps` counts that once; the same
@@ -7,6 +7,7 @@ counts serve pictures here and pixels in `regions`. Ties are exact: equal scores
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,33 +95,97 @@ def auroc_interval(
     """Percentile bootstrap interval of the AUROC (Efron, 1979).
 
     Good and bad samples are drawn with replacement each from their own class, so that every draw has both.
-    Where the classes do not overlap every draw is perfect too, and the interval has no width: that is no certainty.
+    Where the classes do not overlap every draw is perfect too, and the interval has no width: that is no certainty,
+    see `separated_bound`.
     scores  (N,) raw, higher is more anomalous     labels  (N,) bool or 0/1, true is bad
     level   share of intervals meant to hold the true value     draws  resampled data sets
     return  low and high end
     raises  BadSample, UndefinedMetric as auroc; BadField for a level outside (0, 1) or fewer than one draw
     """
+    return _interval(_auroc_of, scores, labels, level=level, draws=draws, seed=seed)
+
+
+def average_precision_interval(
+    scores: npt.ArrayLike, labels: npt.ArrayLike, *, level: float = 0.95, draws: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """The same interval for the average precision; the share of bad samples stays what it is. Arguments as above."""
+    return _interval(_average_precision_of, scores, labels, level=level, draws=draws, seed=seed)
+
+
+def f1_max_interval(
+    scores: npt.ArrayLike, labels: npt.ArrayLike, *, level: float = 0.95, draws: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """An interval for the best F1; every draw chooses its own threshold. Arguments as above.
+
+    A best value runs high, and that of resampled data higher still, so the percentiles are reflected at the figure (the basic
+    bootstrap); even so the interval is a little short: on 80 + 80 normal scores it held the true value in 90 of 100 cases.
+    """
+    low, high = _interval(_f1_max_of, scores, labels, level=level, draws=draws, seed=seed)
+    figure = f1_max(scores, labels)
+    return min(figure, max(0.0, 2 * figure - high)), max(figure, min(1.0, 2 * figure - low))
+
+
+def separated_bound(good: int, bad: int, *, level: float = 0.95) -> float:
+    """The smallest AUROC that a perfect ranking of so few samples does not rule out.
+
+    Pair good and bad samples so that none is used twice: min(good, bad) independent pairs, each won with the probability that
+    the AUROC is. All were won, so the lower end of Clopper and Pearson's interval (1934) is ((1 - level) / 2) ^ (1 / pairs).
+    Pairs that share a sample are not counted, so the bound is a cautious one.
+    """
+    return float(((1 - level) / 2) ** (1 / min(good, bad)))
+
+
+def _interval(
+    figure: Callable[[Array, Array], Array],
+    scores: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    *,
+    level: float,
+    draws: int,
+    seed: int,
+) -> tuple[float, float]:
+    """figure  of (draws, width) counts of good and of bad samples at each distinct score, ascending: (draws,)"""
     good, bad = _sorted_classes(scores, labels)
-    if not 0 < level < 1:
-        raise BadField(f"level = {level}: the share of intervals meant to hold the true value, between 0 and 1, e.g. 0.95")
-    if draws < 1:
-        raise BadField(f"draws = {draws}: wanted 1 or more resampled data sets, e.g. 2000")
+    check_interval(level, draws)
     values = np.unique(np.concatenate([good, bad]))
     places = np.searchsorted(values, good), np.searchsorted(values, bad)
-    rng = np.random.default_rng(seed)
+    width, rng = len(values), np.random.default_rng(seed)
     rows = max(1, _CHUNK // (len(good) + len(bad)))
-    parts = [_resampled_aurocs(*places, min(rows, draws - first), rng=rng) for first in range(0, draws, rows)]
+    parts = []
+    for first in range(0, draws, rows):
+        count = min(rows, draws - first)
+        drawn = [_resampled_counts(place, count, width, rng=rng) for place in places]
+        parts.append(figure(drawn[0], drawn[1]))
     low, high = np.quantile(np.concatenate(parts), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
-def _resampled_aurocs(good: Array, bad: Array, draws: int, *, rng: np.random.Generator) -> Array:
-    """(draws,) AUROCs of resampled data; good and bad hold each sample's place among the distinct scores."""
-    width = int(max(good[-1], bad[-1])) + 1
-    good_counts = _resampled_counts(good, draws, width, rng=rng)
-    bad_counts = _resampled_counts(bad, draws, width, rng=rng)
-    below = 2 * good_counts.cumsum(axis=1) - good_counts  # (draws, width) twice the good scores beaten, a tie counting once
-    return np.asarray(np.einsum("ij,ij->i", bad_counts, below) / (2 * len(good) * len(bad)))
+def check_interval(level: float, draws: int) -> None:
+    """raises  BadField for a level outside (0, 1) or fewer than one draw"""
+    if not 0 < level < 1:
+        raise BadField(f"level = {level}: the share of intervals meant to hold the true value, between 0 and 1, e.g. 0.95")
+    if draws < 1:
+        raise BadField(f"draws = {draws}: wanted 1 or more resampled data sets, e.g. 2000")
+
+
+def _auroc_of(good: Array, bad: Array) -> Array:
+    below = 2 * good.cumsum(axis=1) - good  # (draws, width) twice the good scores beaten, a tie counting once
+    return np.asarray(np.einsum("ij,ij->i", bad, below) / (2 * good[0].sum() * bad[0].sum()))
+
+
+def _average_precision_of(good: Array, bad: Array) -> Array:
+    caught, reached = _passed(good, bad)
+    return np.asarray((bad[:, ::-1] * (caught / np.maximum(caught + reached, 1))).sum(axis=1) / bad[0].sum())
+
+
+def _f1_max_of(good: Array, bad: Array) -> Array:
+    caught, reached = _passed(good, bad)
+    return np.asarray((2 * caught / (caught + reached + bad[0].sum())).max(axis=1))
+
+
+def _passed(good: Array, bad: Array) -> tuple[Array, Array]:
+    """(draws, width) how many bad and how many good samples reach each distinct score, the largest score first."""
+    return bad[:, ::-1].cumsum(axis=1), good[:, ::-1].cumsum(axis=1)
 
 
 def _resampled_counts(places: Array, draws: int, width: int, *, rng: np.random.Generator) -> Array:

@@ -51,7 +51,7 @@ class PixelScores:
             pictures += 1
             fine.add(scores[~mask])
             if mask.any():
-                shares, count = _shares(mask)
+                shares, count = region_shares(mask)
                 regions += count
                 defective.add(scores[mask])
                 weights.add(shares)
@@ -168,7 +168,7 @@ def _checked_mask(mask: Array, shape: tuple[int, ...], index: int) -> Array:
     return mask
 
 
-def _shares(mask: Array) -> tuple[Array, int]:
+def region_shares(mask: Array) -> tuple[Array, int]:
     """For each defective pixel, in reading order, 1 / area of its 8-connected region; and the number of regions."""
     import cv2
 

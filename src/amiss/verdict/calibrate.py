@@ -44,32 +44,41 @@ def fit_calibrated(
     budget: float = BUDGET,
     road: Road = "auto",
     progress: Progress | None = None,
+    workdir: Path | None = None,
 ) -> Model:
     """Fit on good parts and calibrate on good parts the bank does not hold.
 
     samples  good parts, read lazily and more than once     held_out  good parts kept for calibration by the data set
+    workdir  folder for caches that other fits may share; None for one that lives as long as a cross-fit
     raises  TooFewSamples where the asked road needs more parts
     """
     road = _road(len(samples), len(held_out), budget, road)
     parts = Recorded(samples, keep=KEEP if road == "cross" else 0)
     if road == "none":
-        return _model(detector.fit(parts, progress=progress), parts, None)
+        return _model(detector.fit(parts, progress=progress, workdir=workdir), parts, None)
     if road == "cross":
-        calibration = _cross_fitted(detector, parts, budget, progress)
+        calibration = _cross_fitted(detector, parts, budget, progress, workdir)
         return _model(detector, parts, calibration)
     if held_out:
         held = held_out
     else:
         kept, hold = _split(_digests(parts, progress), detector.seed)
         parts, held = Recorded(Subset(parts, kept)), Subset(parts, hold)
-    detector.fit(parts, progress=progress)
-    return _model(detector, parts, calibrate(detector, held, budget=budget, progress=progress))
+    detector.fit(parts, progress=progress, workdir=workdir)
+    return _model(detector, parts, calibrate(detector, held, budget=budget, progress=progress, workdir=workdir))
 
 
-def calibrate(detector: Detector, good: Sequence[Sample], *, budget: float, progress: Progress | None = None) -> Calibration:
+def calibrate(
+    detector: Detector,
+    good: Sequence[Sample],
+    *,
+    budget: float,
+    progress: Progress | None = None,
+    workdir: Path | None = None,
+) -> Calibration:
     """A split calibration of a fitted detector on good parts it has not seen; copies of one picture count once."""
     parts = Recorded(good)
-    scores = _scores(detector, parts, progress, "calibrating")
+    scores = _scores(detector, parts, progress, "calibrating", workdir)
     return _calibration(scores, parts.in_order(), budget, "split")
 
 
@@ -105,11 +114,13 @@ def _split(digests: Sequence[str], seed: int) -> tuple[Array, Array]:
     return np.flatnonzero(~out), np.flatnonzero(out)
 
 
-def _cross_fitted(detector: Detector, parts: Recorded, budget: float, progress: Progress | None) -> Calibration:
+def _cross_fitted(
+    detector: Detector, parts: Recorded, budget: float, progress: Progress | None, shared: Path | None
+) -> Calibration:
     """Fit on all, then score every part by a detector that was fitted without it."""
     how: How = "cross-fitted"
     with tempfile.TemporaryDirectory(prefix="amiss-") as folder:
-        workdir = Path(folder) if len(parts) <= CACHED else None
+        workdir = shared or (Path(folder) if len(parts) <= CACHED else None)
         detector.fit(parts, progress=progress, workdir=workdir)
         digests = parts.in_order()
         folds = _folds(digests, detector.seed)
