@@ -153,13 +153,13 @@ class Full:
     """A disk that is full from the second member on."""
 
     def __init__(self, error: BaseException) -> None:
-        self.error, self.written, self.real = error, 0, zipfile.ZipFile.writestr
+        self.error, self.written, self.real = error, 0, zipfile.ZipFile.open
 
-    def __call__(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo, content: bytes) -> None:
+    def __call__(self, archive: zipfile.ZipFile, *arguments: Any, **named: Any) -> Any:
         self.written += 1
         if self.written == 2:
             raise self.error
-        self.real(archive, info, content)
+        return self.real(archive, *arguments, **named)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_when_writing_fails_midway_the_old_file_stays_whole_and_nothing_else_is_
         artifact.write(path, made())
     before = [(p.name, p.read_bytes()) for p in tmp_path.iterdir()]
     full = Full(error)
-    monkeypatch.setattr(zipfile.ZipFile, "writestr", lambda *arguments: full(*arguments))
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *arguments, **named: full(*arguments, **named))
     with pytest.raises(raised):
         artifact.write(path, made(graphs={}))
     assert full.written == 2
@@ -184,7 +184,7 @@ def test_when_writing_fails_midway_the_old_file_stays_whole_and_nothing_else_is_
 
 def test_a_full_disk_is_named_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full = Full(OSError(28, "No space left on device"))
-    monkeypatch.setattr(zipfile.ZipFile, "writestr", lambda *arguments: full(*arguments))
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *arguments, **named: full(*arguments, **named))
     with pytest.raises(CannotWrite, match=r"part\.amiss: .*No space left on device.*choose another --out"):
         artifact.write(tmp_path / "part.amiss", made())
 
@@ -446,3 +446,51 @@ def test_the_restricted_reader_resolves_four_names_and_no_more() -> None:
         ("collections", "OrderedDict"), ("torch._utils", "_rebuild_tensor_v2"), ("torch", "FloatStorage"),
         ("torch", "LongStorage"),
     }  # fmt: skip
+
+
+# -- large arrays --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model file whose arrays count as large from 100 bytes on, written in blocks of 64 bytes."""
+    monkeypatch.setattr(artifact, "MAPPED", 100)
+    monkeypatch.setattr(artifact, "_BLOCK", 64)
+    path = tmp_path / "large.amiss"
+    arrays = {"bank": np.arange(60, dtype=np.float16).reshape(5, 4, 3), "small": np.arange(3)}
+    artifact.write(path, Artifact({"method": "m", "fields": {}, "facts": {}}, arrays))
+    return path
+
+
+def test_a_large_array_is_a_member_of_its_own_and_mapped_when_read(large: Path) -> None:
+    with zipfile.ZipFile(large) as archive:
+        assert "bank.npy" in archive.namelist()
+        np.testing.assert_array_equal(np.load(archive.open("bank.npy")), np.arange(60).reshape(5, 4, 3))
+    found = artifact.read(large).arrays
+    assert isinstance(found["bank"], np.memmap) and found["bank"].dtype == np.float16 and not found["bank"].flags.writeable
+    np.testing.assert_array_equal(found["bank"], np.arange(60).reshape(5, 4, 3))
+    assert not isinstance(found["small"], np.memmap)
+
+
+def test_a_mapped_array_can_be_written_to_the_file_it_came_from(large: Path) -> None:
+    before = artifact.read(large)
+    artifact.write(large, before)
+    np.testing.assert_array_equal(artifact.read(large).arrays["bank"], before.arrays["bank"])
+
+
+def test_a_changed_byte_in_a_large_array_is_noticed(large: Path) -> None:
+    content = bytearray(large.read_bytes())
+    place = content.find(np.arange(20, 24, dtype=np.float16).tobytes())
+    content[place] ^= 1
+    large.write_bytes(bytes(content))
+    with pytest.raises(BadModelFile, match="seal"):
+        artifact.read(large)
+
+
+@pytest.mark.parametrize("shape", [(5, 4, 4), (5, 4)])
+def test_a_large_array_whose_header_lies_is_refused(
+    large: Path, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(np.lib.format, "read_array_header_1_0", lambda file: (shape, False, np.dtype(np.float16)))
+    with pytest.raises(BadModelFile, match="header promises"):
+        artifact.read(large)
