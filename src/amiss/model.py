@@ -73,7 +73,8 @@ class Model:
         """Write the model file; the embedded backbone is named by digest, any other travels inside."""
         state = self.detector.state()
         graphs = dict(state.graphs)
-        named = {key: _digest(graph) for key, graph in graphs.items() if graph == _embedded_or_none(self.detector)}
+        embedded = load_graph(EMBEDDED) if graphs else b""
+        named = {key: _digest(graph) for key, graph in graphs.items() if graph == embedded}
         description = {
             "amiss": __version__,
             "method": self.detector.name,
@@ -131,10 +132,6 @@ class Model:
 
 def _digest(graph: bytes) -> str:
     return hashlib.sha256(graph).hexdigest()
-
-
-def _embedded_or_none(detector: Detector) -> bytes | None:
-    return load_graph(EMBEDDED) if getattr(detector, "backbone", None) == EMBEDDED else None
 
 
 def _named_graph(digest: str) -> bytes:

@@ -16,7 +16,8 @@ from amiss.calibration import BUDGET, check_budget
 from amiss.cli.console import Console
 from amiss.cli.opening import Asked
 from amiss.contract import Detector, build
-from amiss.data.dataset import SPLITS, Split
+from amiss.data.dataset import SPLITS, Dataset, Split
+from amiss.data.protocols import zero_shot
 from amiss.data.readers import printable
 from amiss.errors import BadField, BadLayout, CannotWrite
 from amiss.fields import parse, unknown
@@ -51,14 +52,15 @@ def run_fit(request: FitRequest, console: Console) -> None:
     kind = catalog.resolve("detector", request.method)
     detector = build(kind, field_options(kind, request.extra), preset=request.preset)
     _check_request(request)
-    dataset, category = request.data.opened()
-    train, held_out = dataset.split(category, "train"), dataset.split(category, "calibration")
+    pool = "normal" not in kind.needs
+    dataset, category = request.data.opened(unlabelled=pool)
+    train, held_out = _learned_from(dataset, category, pool)
     for text in dataset.notes(category):
         console.warn(text)
     if request.skip_unreadable:
         train, held_out = readable(train, console), readable(held_out, console)
     if not train.entries:
-        raise BadLayout(f"{printable(dataset.root)}: no good picture to learn from")
+        raise BadLayout(f"{printable(dataset.root)}: no {'' if pool else 'good '}picture to learn from")
     with console.progress() as progress:
         model = fit_calibrated(
             detector, train.samples, held_out=held_out.samples, budget=request.budget,
@@ -68,6 +70,15 @@ def run_fit(request: FitRequest, console: Console) -> None:
     model = dataclasses.replace(model, origin={**model.origin, **source})
     model.with_goldens(train.samples[:2] if request.goldens else ()).save(request.out)
     _report(model, request.out, time.perf_counter() - started, console)
+
+
+def _learned_from(dataset: Dataset, category: str, pool: bool) -> tuple[Split, Split]:
+    """What to fit and to calibrate on; a method that takes an unlabelled pool gets the test pictures where there are some."""
+    if not pool:
+        return dataset.split(category, "train"), dataset.split(category, "calibration")
+    if dataset.split(category, "test").entries:
+        return zero_shot(dataset, category).fit, Split(())
+    return dataset.split(category, "train"), Split(())
 
 
 def run_calibrate(path: Path, budget: float | None, good: Path | None, out: Path, console: Console) -> None:
@@ -161,7 +172,7 @@ def _report(model: Model, out: Path, seconds: float | None, console: Console) ->
         "bytes": out.stat().st_size,
         "calibration": None,
     }
-    lines = [f"{printable(out)}: {model.detector.name} from {values['parts']} good parts, {values['bytes'] / 2**20:.1f} MB"]
+    lines = [f"{printable(out)}: {model.detector.name} from {values['parts']} {_kind(model)}, {values['bytes'] / 2**20:.1f} MB"]
     if calibration is not None:
         values["calibration"] = {
             "how": calibration.how, "parts": len(calibration.scores), "budget": calibration.budget,
@@ -172,8 +183,13 @@ def _report(model: Model, out: Path, seconds: float | None, console: Console) ->
         lines.append(f"NG above {_number(calibration.threshold)}, REVIEW above {_number(calibration.review_threshold)}")
         console.warn(calibration.warning())
     else:
-        console.warn("not calibrated: scores, but no verdicts; run amiss calibrate with good parts it has not seen")
+        pool = "" if "normal" in model.detector.needs else ", for some of the pool may be defective"
+        console.warn(f"not calibrated{pool}: scores, but no verdicts; run amiss calibrate with good parts it has not seen")
     console.result(values, lines)
+
+
+def _kind(model: Model) -> str:
+    return "good parts" if "normal" in model.detector.needs else "unlabelled parts"
 
 
 def _number(value: float | None) -> str:

@@ -90,7 +90,7 @@ def run_evaluate(model_path: Path, data: Asked, limit: float, skip_unreadable: b
         split = readable(split, console)
     with console.progress() as progress:
         found: Evaluation = evaluate(model, split, limit=limit, progress=progress)
-    if found.seen_in_fit:
+    if found.seen_in_fit and "normal" in model.detector.needs:
         console.warn(
             f"{found.seen_in_fit} test pictures were also fitted or calibrated on, so the figures flatter; see amiss data check"
         )

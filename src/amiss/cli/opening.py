@@ -17,10 +17,12 @@ class Asked:
     dataset: str
     category: str | None
 
-    def opened(self) -> tuple[Dataset, str]:
+    def opened(self, *, unlabelled: bool = False) -> tuple[Dataset, str]:
         """The data set and the name of the category.
 
+        unlabelled  whether a bare folder may hold defective parts
         raises  BadLayout for another layout, and naming the categories where one has to be chosen
         """
-        dataset = amiss.dataset(self.dataset, self.root)
+        options = {"unlabelled": True} if unlabelled and self.dataset == "folder" else {}
+        dataset = amiss.dataset(self.dataset, self.root, **options)
         return dataset, dataset.only() if self.category is None else self.category

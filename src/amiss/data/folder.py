@@ -26,6 +26,7 @@ _SUSPICIOUS = frozenset(
      "ground_truth", "groundtruth", "gt", "ko", "mask", "masks", "ng", "nio", "nok", "not_good", "not_ok", "reject",
      "rejected", "rejects", "scrap", "test"}
 )  # fmt: skip
+_MASKS = frozenset({"ground_truth", "groundtruth", "gt", "mask", "masks"})
 
 
 class Folder(Dataset):
@@ -35,8 +36,11 @@ class Folder(Dataset):
     about = "pictures of good parts, one category with train/ and test/, or a CSV table"
     arrangement = "a folder of good pictures; train/good, test/<kind>, ground_truth/<kind>; or a CSV with path,label"
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
-        """raises  BadLayout saying what was found and what was wanted"""
+    def __init__(self, root: str | os.PathLike[str], unlabelled: bool = False) -> None:
+        """unlabelled  a bare folder holds good and defective parts alike, for methods that need no labels: no name of a
+        folder below it is suspicious then, and all pictures come as `train`
+        raises  BadLayout saying what was found and what was wanted
+        """
         path = Path(root)
         if not path.exists():
             raise BadLayout(f"{printable(root)}: there is no such file or folder")
@@ -45,7 +49,7 @@ class Folder(Dataset):
         elif (path / "train").is_dir():
             self.layout, self._found = "mvtec", read_category(path)
         else:
-            self.layout, self._found = "bare", _bare(path)
+            self.layout, self._found = "bare", _unlabelled(path) if unlabelled else _bare(path)
         resolved = path.resolve()
         super().__init__(root, (printable((resolved.stem if self.layout == "csv" else resolved.name) or "root"),))
 
@@ -73,6 +77,14 @@ def _bare(root: Path) -> Listing:
             f"{printable(root)}: a bare folder is taken as good parts only, but it holds {', '.join(suspects)}; give the "
             "folder with the good parts, or arrange train/good, test/<kind> and ground_truth/<kind>"
         )
+    refuse_depth(found, root)
+    return Listing({"train": tuple(Entry.of(path, "good") for path in found)})
+
+
+def _unlabelled(root: Path) -> Listing:
+    found = [path for path in pictures(root) if not _MASKS & {parent.name.lower() for parent in path.relative_to(root).parents}]
+    if not found:
+        raise BadLayout(f"{printable(root)}: no picture in it or below it; {WANTED}")
     refuse_depth(found, root)
     return Listing({"train": tuple(Entry.of(path, "good") for path in found)})
 

@@ -6,6 +6,7 @@ import hashlib
 import math
 import os
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from amiss.types import Sample
 Array = npt.NDArray[Any]
 Aspect = Literal["keep", "square"]
 
+_PINNED = 25  # pictures looked at for a common frame
 _STEP = 32  # sides are multiples of the coarsest stride, so that the layers' cells nest
 
 
@@ -105,6 +107,14 @@ class ImageExtractor:
             self.graph = load_graph(backbone) if graph is None else graph
             self.backbone = Backbone(self.graph, layers, name=backbone, token=token)
         self._whole: Backbone | None = None
+
+    def pin(self, samples: Sequence[Sample]) -> None:
+        """Set the frame to what most of these pictures are seen at: the middle one by proportions, of a few dozen."""
+        picks = np.unique(np.linspace(0, len(samples) - 1, min(_PINNED, len(samples))).round().astype(int))
+        shapes = [sample.image.shape for sample in (samples[int(pick)] for pick in picks) if sample.image is not None]
+        if shapes:
+            height, width, _ = sorted(shapes, key=lambda shape: (shape[0] / shape[1], shape))[(len(shapes) - 1) // 2]
+            self.frame = network_size((height, width), self.size, self.aspect)
 
     def seen(self, image: Array) -> tuple[int, int]:
         """The (h, w) that the network sees of a picture."""

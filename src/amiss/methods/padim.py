@@ -58,7 +58,7 @@ class PaDiM(Detector):
     layers: tuple[int, ...] = option((4, 8, 16, 32), "feature layers to join", some=True)
     grid: int = option(8, "stride of the grid of places", least=1)
     size: int = option(256, "the network sees size x size pixels of area", least=32, most=4096)
-    aspect: Aspect = option("keep", "keep the first picture's proportions, or force a square")
+    aspect: Aspect = option("keep", "keep the proportions that most pictures have, or force a square")
     pooling: int = option(3, "side of the neighbourhood a patch looks at, odd", least=1, odd=True)
     upsampling: Upsampling = option("bilinear", "how a coarse layer is brought to the grid")
     scale: Literal["picture", "none"] = option("picture", "what a layer's vectors are divided by")
@@ -87,19 +87,17 @@ class PaDiM(Detector):
         self, samples: Iterable[Sample], truths: Sequence[Truth] | None, progress: Progress, workdir: Path | None
     ) -> None:
         extract = self._extractor(None, None)
-        total = len(samples) if isinstance(samples, Sequence) else None
+        parts = samples if isinstance(samples, Sequence) else list(samples)
+        extract.pin(parts)
         gaussians: Gaussians | None = None
-        for index, sample in enumerate(samples):
+        for index, sample in enumerate(parts):
             self._check_modality(sample)
-            assert sample.image is not None
-            if gaussians is None:
-                extract.frame = extract.seen(sample.image)
             vectors, _ = self._joined(extract(sample, cache=workdir))
             if gaussians is None:
                 picks = self._drawn(vectors.shape[1])
                 gaussians = Gaussians(len(vectors), self._room(len(vectors), len(picks)))
             gaussians.add(vectors[:, picks])
-            progress("reading good parts", index + 1, total)
+            progress("reading good parts", index + 1, len(parts))
         assert gaussians is not None  # fit has seen that there is a first sample
         mean, covariance = gaussians.mean(), gaussians.covariance()
         if gaussians.count <= len(picks):

@@ -57,7 +57,7 @@ class RAD(Detector):
     weights: tuple[float, ...] = option((), "weight of each layer's score; empty for equal ones", least=0)
     grid: int = option(16, "stride of the grid of places", least=1)
     size: int = option(320, "the network sees size x size pixels of area", least=32, most=4096)
-    aspect: Aspect = option("keep", "keep the first picture's proportions, or force a square")
+    aspect: Aspect = option("keep", "keep the proportions that most pictures have, or force a square")
     pooling: int = option(1, "side of the neighbourhood a patch looks at, odd", least=1, odd=True)
     images: int = option(150, "good pictures retrieved for each picture; all of them where there are fewer", least=1)
     radius: int | None = option(1, "reach of the window in cells of the grid; none to search everywhere", least=0)
@@ -86,20 +86,18 @@ class RAD(Detector):
         self, samples: Iterable[Sample], truths: Sequence[Truth] | None, progress: Progress, workdir: Path | None
     ) -> None:
         extract = self._extractor(None, None)
-        total = len(samples) if isinstance(samples, Sequence) else sum(1 for _ in samples)
-        shelves = Shelves(total, precision=self.precision, memory=byte_count(self.memory))
+        parts = samples if isinstance(samples, Sequence) else list(samples)
+        extract.pin(parts)
+        shelves = Shelves(len(parts), precision=self.precision, memory=byte_count(self.memory))
         ids, shapes = [], []
-        for index, sample in enumerate(samples):
+        for index, sample in enumerate(parts):
             self._check_modality(sample)
-            assert sample.image is not None
-            if not index:
-                extract.frame = extract.seen(sample.image)
             features = extract(sample, cache=workdir)
             layers, shape = self._patches(features)
             shelves.add(layers, _descriptor(features))
             ids.append(sample.id)
             shapes.append(features.shape)
-            progress("reading good parts", index + 1, total)
+            progress("reading good parts", index + 1, len(parts))
         self.gallery_ = shelves.gallery((shape,) * len(self.layers))
         self.samples_, self.shapes_, self._extract = ids, np.array(shapes, np.int32), extract
 

@@ -51,7 +51,7 @@ class SPADE(Detector):
     backbone: str = option("efficientnet_lite0", "embedded backbone, an added one, or the path of an ONNX file")
     layers: tuple[int, ...] = option((8, 16, 32), "feature layers of the map", some=True)
     size: int = option(256, "the network sees size x size pixels of area", least=32, most=4096)
-    aspect: Aspect = option("keep", "keep the first picture's proportions, or force a square")
+    aspect: Aspect = option("keep", "keep the proportions that most pictures have, or force a square")
     images: int = option(50, "K: good pictures retrieved; all of them where there are fewer", least=1)
     match: Literal["anywhere", "same"] = option("same", "compare a place with every place of those pictures, or with itself")
     kappa: int = option(1, "nearest features averaged into a place's score", least=1)
@@ -77,18 +77,16 @@ class SPADE(Detector):
         self, samples: Iterable[Sample], truths: Sequence[Truth] | None, progress: Progress, workdir: Path | None
     ) -> None:
         extract = self._extractor(None, None)
-        total = len(samples) if isinstance(samples, Sequence) else sum(1 for _ in samples)
-        shelves = Shelves(total, precision=self.precision, memory=byte_count(self.memory))
+        parts = samples if isinstance(samples, Sequence) else list(samples)
+        extract.pin(parts)
+        shelves = Shelves(len(parts), precision=self.precision, memory=byte_count(self.memory))
         ids = []
-        for index, sample in enumerate(samples):
+        for index, sample in enumerate(parts):
             self._check_modality(sample)
-            assert sample.image is not None
-            if not index:
-                extract.frame = extract.seen(sample.image)
             features = extract(sample, cache=workdir)
             shelves.add(features.layers, _descriptor(features))
             ids.append(sample.id)
-            progress("reading good parts", index + 1, total)
+            progress("reading good parts", index + 1, len(parts))
         self.gallery_ = shelves.gallery(features.grids)
         self.samples_, self._extract = ids, extract
 

@@ -6,7 +6,7 @@ Three roads, chosen by how many good parts there are (n) and by the budget, the 
     cross-fitted  n is smaller: every part is scored once by a detector fitted without it (5 folds), and
                   the model itself is fitted on all. The fold detectors saw fewer parts, so their scores run a little high,
                   which makes false alarms rarer; this is measured (docs/results.md), not guaranteed.
-    none          one part only, or asked for.
+    none          one part only, asked for, or the method learns from an unlabelled pool.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -24,7 +24,8 @@ import numpy.typing as npt
 
 from amiss.calibration import BUDGET, Calibration, How, needed
 from amiss.contract import Detector, Progress
-from amiss.errors import TooFewSamples
+from amiss.errors import BadField, TooFewSamples
+from amiss.kit.subset import Subset
 from amiss.model import Model
 from amiss.types import Sample
 
@@ -52,7 +53,7 @@ def fit_calibrated(
     workdir  folder for caches that other fits may share; None for one that lives as long as a cross-fit
     raises  TooFewSamples where the asked road needs more parts
     """
-    road = _road(len(samples), len(held_out), budget, road)
+    road = _road(len(samples), len(held_out), budget, road) if "normal" in detector.needs else _unlabelled(detector, road)
     parts = Recorded(samples, keep=KEEP if road == "cross" else 0)
     if road == "none":
         return _model(detector.fit(parts, progress=progress, workdir=workdir), parts, None)
@@ -96,6 +97,16 @@ def _road(n: int, held_out: int, budget: float, road: Road) -> Road:
     if road == "split" and n < 2 and not held_out:
         raise TooFewSamples(f"a held-out split needs 2 good parts or more, met {n}; use --calibration none")
     return road
+
+
+def _unlabelled(detector: Detector, road: Road) -> Road:
+    """No calibration on a pool that may hold defects: nobody knows which of its scores are those of good parts."""
+    if road in ("split", "cross"):
+        raise BadField(
+            f"{detector.name} learns from unlabelled parts, some of which may be defective, so they cannot calibrate it; leave "
+            "--calibration out, and give parts known to be good to amiss calibrate --good"
+        )
+    return "none"
 
 
 def _digests(parts: Recorded, progress: Progress | None) -> list[str]:
@@ -173,28 +184,6 @@ def _model(detector: Detector, parts: Recorded, calibration: Calibration | None)
     fingerprint = hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
     origin = {"parts": len(parts), "fingerprint": fingerprint, "digests": digests}
     return Model(detector, calibration, origin)
-
-
-class Subset(Sequence[Sample]):
-    """Some samples of a sequence, by index, still read lazily."""
-
-    def __init__(self, samples: Sequence[Sample], indices: Iterable[Any]) -> None:
-        self._samples, self._indices = samples, [int(index) for index in indices]
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def __iter__(self) -> Iterator[Sample]:
-        return (self._samples[index] for index in self._indices)
-
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> Subset: ...
-    def __getitem__(self, index: int | slice) -> Sample | Subset:
-        if isinstance(index, slice):
-            return Subset(self._samples, self._indices[index])
-        return self._samples[self._indices[index]]
 
 
 class Recorded(Subset):
