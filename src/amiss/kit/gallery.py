@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -39,6 +39,7 @@ class Gallery:
     tokens: Array
     grids: tuple[tuple[int, int], ...]
     wide: tuple[Array, ...] | None = None
+    _norms: dict[int, Array] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         for layer, grid in zip(self.layers, self.grids, strict=True):
@@ -80,13 +81,28 @@ class Gallery:
         k  cut to what a query may be compared with
         return  Euclidean distances (P, k), nearest first; sources (P, k, 2): picture, place
         """
-        bank = (self.wide or self.layers)[layer]
-        grid, images = self.grids[layer], np.asarray(images)
+        bank, grid, images = (self.wide or self.layers)[layer], self.grids[layer], np.asarray(images)
+        searched = images if 2 * len(images) < len(self) else np.arange(len(self))  # leaving few out costs less than a copy
+        bias = self._half_norms(layer)[:, searched]  # (P, K)
+        if len(searched) > len(images):
+            left_out = np.full(len(self), np.inf, np.float32)
+            left_out[images] = 0
+            bias = bias + left_out
         if radius is None or radius >= max(grid) - 1:
-            winners = _anywhere(bank, queries, images, k)
+            winners = _anywhere(bank, queries, searched, bias, min(k, len(bank) * len(images)))
         else:
-            winners = _within(bank, queries, images, k, _windows(grid, radius))
-        return _measured(bank, queries, winners, images)
+            winners = _within(bank, queries, searched, bias, min(k, len(images)), _windows(grid, radius))
+        return _measured(bank, queries, winners, searched)
+
+    def _half_norms(self, layer: int) -> Array:
+        """Half the squared length of every vector of a layer, (P, N); computed when first asked for."""
+        if layer not in self._norms:
+            bank = (self.wide or self.layers)[layer]
+            every = np.arange(len(self))
+            step = max(1, _BLOCK // bank[0].size)
+            parts = (_block(bank, slice(start, start + step), every) for start in range(0, len(bank), step))
+            self._norms[layer] = np.concatenate([0.5 * np.einsum("ckj,ckj->ck", part, part) for part in parts])
+        return self._norms[layer]
 
 
 class Shelves:
@@ -130,18 +146,21 @@ def _wide(layers: Sequence[Array], memory: int) -> tuple[Array, ...] | None:
     return tuple(np.asarray(layer, np.float32) for layer in layers)
 
 
-def _anywhere(bank: Array, queries: Array, images: Array, k: int) -> Array:
-    """Flat winners (P, k): position of the picture in `images` + K * place; running best over blocks of cells."""
-    count, places = len(images), len(bank)
-    k = min(k, places * count)
+def _anywhere(bank: Array, queries: Array, images: Array, bias: Array, k: int) -> Array:
+    """Flat winners (P, k): position of the picture in `images` + K * place; running best over blocks of cells.
+
+    bias  (P, K) half the squared length of each vector, infinite for a picture that is left out
+    """
+    count = len(images)
     step = max(1, _BLOCK // (count * bank.shape[2]))
     best = np.full((len(queries), k), -np.inf, np.float32)
     winners = np.zeros((len(queries), k), np.int64)
     rows = np.arange(len(queries))[:, None]
-    for start in range(0, places, step):
-        block = _block(bank, slice(start, start + step), images).reshape(-1, bank.shape[2])  # (c * K, C)
+    for start in range(0, len(bank), step):
+        part = slice(start, start + step)
+        block = _block(bank, part, images).reshape(-1, bank.shape[2])  # (c * K, C)
         closeness = queries @ block.T
-        closeness -= 0.5 * np.einsum("ij,ij->i", block, block)
+        closeness -= bias[part].reshape(-1)
         found = _largest(closeness, min(k, len(block)))
         values = np.concatenate([best, closeness[rows, found]], axis=1)
         candidates = np.concatenate([winners, found + start * count], axis=1)
@@ -150,28 +169,26 @@ def _anywhere(bank: Array, queries: Array, images: Array, k: int) -> Array:
     return winners
 
 
-def _within(bank: Array, queries: Array, images: Array, k: int, windows: tuple[Array, Array]) -> Array:
-    """As _anywhere, for the window around each query's place; k is cut to the number of pictures."""
+def _within(bank: Array, queries: Array, images: Array, bias: Array, k: int, windows: tuple[Array, Array]) -> Array:
+    """As _anywhere, for the window around each query's place; k is at most the number of pictures."""
     cells, inside = windows  # (P, w): the cells of each window, which are by symmetry the queries that see a cell
     count, width = len(images), cells.shape[1]
-    kept = min(k, count)
-    best = np.full((len(bank), width, kept), -np.inf, np.float32)  # of every query, in every cell of its window
-    picture = np.zeros((len(bank), width, kept), np.int64)
+    best = np.full((len(bank), width, k), -np.inf, np.float32)  # of every query, in every cell of its window
+    picture = np.zeros((len(bank), width, k), np.int64)
     mirror = np.arange(width)[::-1]  # a query sees a cell at the offset opposite to the one at which the cell sees it
     step = max(1, _BLOCK // (count * bank.shape[2]))
     for start in range(0, len(bank), step):
         part = slice(start, start + step)
         block = _block(bank, part, images)  # (c, K, C)
-        sight = np.ascontiguousarray(queries[cells[part]].transpose(0, 2, 1))  # (c, C, w)
+        sight = np.ascontiguousarray(queries[cells[part]].transpose(0, 2, 1))  # (c, C, w); this order multiplies fastest
         closeness = np.matmul(block, sight)  # (c, K, w)
-        closeness -= 0.5 * np.einsum("ckj,ckj->ck", block, block)[..., None]
-        closeness = closeness.transpose(0, 2, 1).reshape(-1, count)  # (c * w, K)
-        found, valid = _largest(closeness, kept), inside[part].ravel()
+        closeness = np.subtract(closeness.transpose(0, 2, 1), bias[part, None], order="C").reshape(-1, count)  # (c * w, K)
+        found, valid = _largest(closeness, k), inside[part].ravel()
         seer, offset = cells[part].ravel()[valid], np.tile(mirror, len(block))[valid]
         best[seer, offset] = np.take_along_axis(closeness, found, 1)[valid]
         picture[seer, offset] = found[valid]
-    winner = _largest(best.reshape(len(bank), -1), kept)
-    place = np.take_along_axis(cells, winner // kept, 1)
+    winner = _largest(best.reshape(len(bank), -1), k)
+    place = np.take_along_axis(cells, winner // k, 1)
     return np.asarray(np.take_along_axis(picture.reshape(len(bank), -1), winner, 1) + place * count)
 
 
@@ -196,8 +213,7 @@ def _block(bank: Array, cells: slice, images: Array) -> Array:
 def _measured(bank: Array, queries: Array, winners: Array, images: Array) -> tuple[Array, Array]:
     """The winners' distances by direct difference, so that they carry no cancellation error; nearest first."""
     places, order = np.divmod(winners, len(images))
-    ordered = images if len(images) < bank.shape[1] else np.arange(bank.shape[1])
-    pictures = ordered[order]
+    pictures = images[order]
     distances = np.empty(winners.shape, np.float32)
     for column in range(winners.shape[1]):
         difference = queries - bank[places[:, column], pictures[:, column]].astype(np.float32)

@@ -63,7 +63,7 @@ class Ensemble(Detector):
         "patchcore": {"members": ("patchcore", "patchcore size=256 blur=4", "patchcore scale=root")},
         "fast": {"members": ("patchcore/fast", "spade/fast", "padim/fast")},
     }
-    quick: ClassVar[dict[str, Any]] = {"members": ("patchcore size=96 bank=200", "padim size=96 channels=40")}
+    quick: ClassVar[dict[str, Any]] = {"members": ("patchcore size=96 bank=200", "padim size=96 grid=8 channels=40")}
 
     members: tuple[str, ...] = option(
         ("patchcore", "rad", "padim"), "the detectors, as method/preset field=value ...", some=True

@@ -5,10 +5,10 @@ Li, Huang, Xue, Zhou: MuSc, ICLR 2024, https://arxiv.org/abs/2401.16753; MuSc-V2
 What we follow: similarity-weighted aggregation of neighbourhoods (SNAMD), mutual scoring by the mean of the lowest 30 % of the
 distances to the other pictures (MSM), the mean over layers as the map, scores drawn towards those of similar pictures (RsCon).
 The v1 form is a preset: plain neighbourhood means (LNAMD), each degree scored for itself, the global descriptor in RsCIN.
-Where we differ, each by a field: any backbone, so that `layers` of a CNN are brought to one grid (`grid`); the vectors are
-divided by their length before they are weighted (`unit_first`), without which the weights of 2D features collapse to the
-middle; the picture's raw score is the mean of the top share of the map, not its maximum (`top`). The preset `paper` is meant
-for a DINO graph with patches of 8 and `layers = 3, 7, 11` (docs/backbones.md).
+Where we differ, each by a field: any backbone, so that `layers` of a CNN are brought to one grid (`grid`); the picture's raw
+score is the mean of the top share of the map, not its maximum (`top`). As in the authors' code the weights come from vectors as
+long as they are, and so collapse to the middle cell where these are long; `unit_first` divides them by their length first. The
+preset `paper` is meant for a DINO graph with patches of 8 and `layers = 3, 7, 11` (docs/backbones.md).
 Ours: the pool is kept, so that one new picture can be judged against it. It is measured in the pool's range, which `fit`
 learns; a picture that belongs to the pool is judged against the others. There is no p-value: nobody knows which of the pool are
 good.
@@ -62,9 +62,9 @@ class MuScV2(Detector):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "fast": {"size": 224},
         "paper": {
-            "size": 224, "aspect": "square", "grid": 8, "unit_first": False, "top": 0.0, "blur": 0.0,
+            "size": 224, "aspect": "square", "grid": 8, "top": 0.0, "blur": 0.0,
         },
-        "v1": {"aggregation": "mean", "fuse": "scores", "unit_first": False, "descriptor": "token", "windows": (1, 2, 3)},
+        "v1": {"aggregation": "mean", "fuse": "scores", "descriptor": "token", "windows": (1, 2, 3)},
     }  # fmt: skip
     quick: ClassVar[dict[str, Any]] = {"size": 96, "grid": 8}
 
@@ -75,7 +75,7 @@ class MuScV2(Detector):
     aspect: Aspect = option("keep", "keep each picture's proportions, or force a square")
     aggregation: Literal["similarity", "mean"] = option("similarity", "weights within a neighbourhood: SNAMD, or v1's LNAMD")
     degrees: tuple[int, ...] = option((1, 3, 5), "sides of the neighbourhoods", some=True, least=1, odd=True)
-    unit_first: bool = option(True, "divide vectors by their length before they are weighted")
+    unit_first: bool = option(False, "divide vectors by their length before they are weighted")
     temperature: float = option(1.0, "divides the distances in the weights exp(-distance)", above=0)
     fuse: Literal["mean", "concat", "scores"] = option(
         "mean", "how degrees are joined: vectors averaged, side by side, or scores"

@@ -5,9 +5,9 @@ ICPR 2020 workshops, https://arxiv.org/abs/2011.08785.
 
 What we follow: layers joined on one grid (section 3.1), a random subset of the channels, mean and covariance at every place
 with epsilon on the diagonal (equation 1), the Mahalanobis distance as the map (equation 2, section 3.3).
-Where we differ, each by a field: the picture keeps its proportions and is not cropped (`aspect`); a fourth, coarse layer is
-joined and patches are means of 3 x 3 cells (`layers`, `pooling`); each layer is divided by its mean length over the picture
-(`scale`) and epsilon is a share of the mean variance (`regularisation`), so that the same value suits every backbone; the
+Where we differ, each by a field: the picture keeps its proportions and is not cropped (`aspect`); coarser layers on a coarser
+grid with more channels for the same memory (`layers`, `grid`, `channels`); each layer is divided by its mean length over the
+picture (`scale`) and epsilon is a share of the mean variance (`regularisation`), so that the same value suits every backbone; the
 picture's score is the mean of the top share of the places, not the maximum of the blurred map (`over`, `top`).
 Mean and covariance come from one streaming pass. `amiss methods padim` lists the fields; the preset `paper` sets them as the
 paper has them.
@@ -46,23 +46,23 @@ class PaDiM(Detector):
     paper: ClassVar[str] = "Defard et al., ICPR 2020 workshops, https://arxiv.org/abs/2011.08785"
     sees: ClassVar[frozenset[str]] = frozenset({"image"})
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "fast": {"layers": (4, 8, 16), "pooling": 1},
+        "fast": {"layers": (8, 16), "channels": 100},
         "paper": {
-            "size": 224, "aspect": "square", "grid": 4, "layers": (4, 8, 16), "pooling": 1, "upsampling": "nearest",
+            "size": 224, "aspect": "square", "grid": 4, "layers": (4, 8, 16), "channels": 100, "upsampling": "nearest",
             "scale": "none", "regularisation": "absolute", "over": "map", "top": 0.0,
         },
     }  # fmt: skip
-    quick: ClassVar[dict[str, Any]] = {"size": 96, "channels": 40}
+    quick: ClassVar[dict[str, Any]] = {"size": 96, "grid": 8, "channels": 40}
 
     backbone: str = option("efficientnet_lite0", "embedded backbone, an added one, or the path of an ONNX file")
-    layers: tuple[int, ...] = option((4, 8, 16, 32), "feature layers to join", some=True)
-    grid: int = option(8, "stride of the grid of places", least=1)
+    layers: tuple[int, ...] = option((8, 16, 32), "feature layers to join", some=True)
+    grid: int = option(16, "stride of the grid of places", least=1)
     size: int = option(256, "the network sees size x size pixels of area", least=32, most=4096)
     aspect: Aspect = option("keep", "keep the proportions that most pictures have, or force a square")
-    pooling: int = option(3, "side of the neighbourhood a patch looks at, odd", least=1, odd=True)
+    pooling: int = option(1, "side of the neighbourhood a patch looks at, odd", least=1, odd=True)
     upsampling: Upsampling = option("bilinear", "how a coarse layer is brought to the grid")
     scale: Literal["picture", "none"] = option("picture", "what a layer's vectors are divided by")
-    channels: int | None = option(100, "channels drawn at random from the joined layers; none for all", least=1)
+    channels: int | None = option(200, "channels drawn at random from the joined layers; none for all", least=1)
     epsilon: float = option(0.01, "added to the diagonal of every covariance", above=0)
     regularisation: Literal["relative", "absolute"] = option("relative", "epsilon times the mean variance, or epsilon itself")
     over: Area = option("cells", "score the places, or the pixels of the blurred map")

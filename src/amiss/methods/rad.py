@@ -53,7 +53,7 @@ class RAD(Detector):
     quick: ClassVar[dict[str, Any]] = {"size": 96, "images": 10}
 
     backbone: str = option("efficientnet_lite0", "embedded backbone, an added one, or the path of an ONNX file")
-    layers: tuple[int, ...] = option((8, 16, 32), "feature layers, each with a bank of its own", some=True)
+    layers: tuple[int, ...] = option((4, 8, 16, 32), "feature layers, each with a bank of its own", some=True)
     weights: tuple[float, ...] = option((), "weight of each layer's score; empty for equal ones", least=0)
     grid: int = option(16, "stride of the grid of places", least=1)
     size: int = option(320, "the network sees size x size pixels of area", least=32, most=4096)
