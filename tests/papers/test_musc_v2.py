@@ -133,7 +133,7 @@ def test_a_member_is_judged_against_the_others_as_the_equations_say(path: str, f
     np.testing.assert_allclose([result.score for result in results], drawn, atol=1e-2)  # maps' errors over the raw range
 
 
-@pytest.mark.parametrize("count", [2, 3, 5, 9])
+@pytest.mark.parametrize("count", [2, 3, 5, 7, 9])  # 1, 1, 1, 1 and 2 of the others are averaged
 def test_pools_of_any_size_from_two_on_are_scored(path: str, count: int) -> None:
     truth = expected(path, POOL[:count])
     for result, score_map in zip(fitted(path, POOL[:count]).predict(POOL[:count]), truth.maps, strict=True):
@@ -211,6 +211,16 @@ def test_a_new_picture_is_judged_against_the_whole_pool(path: str, fields: dict[
     assert not result.evidence["member"]
     drawn = constrained(truth, len(POOL), fields.get("windows", PLAIN["windows"]))[-1]
     assert result.score == pytest.approx(drawn, abs=1e-2)
+
+
+def test_a_new_picture_odder_than_the_whole_pool_scores_beyond_its_range(path: str) -> None:
+    black = Sample(id="black", image=np.zeros((SIDE, SIDE, 3), np.uint8))
+    truth = expected(path, new=black)
+    assert truth.raw[-1] > 1.1 * truth.raw[:-1].max()
+    for windows in ((), (1,), (2,)):
+        drawn = constrained(truth, len(POOL), windows or (1,))[-1]
+        (score,) = scores(fitted(path, windows=windows), [black])
+        assert score == pytest.approx(drawn, rel=2e-2) and (len(windows) > 0 or score > 1.1)
 
 
 def test_a_new_picture_changes_nobodys_score(path: str) -> None:

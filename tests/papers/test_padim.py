@@ -215,7 +215,7 @@ def test_a_place_is_judged_by_its_own_gaussian_and_no_other(path: str) -> None:
 
 
 def test_pictures_of_other_sizes_are_brought_to_the_frame_of_the_first(path: str) -> None:
-    detector = fitted(path)
+    detector = fitted(path, [*GOOD[:3], picture(8, shape=(20, 90))], aspect="keep")
     for shape in ((64, 64), (20, 90)):
         result = judged(detector, picture(7, shape=shape))
         assert result.map is not None and result.map.shape == (8, 8) and result.image_map().shape == shape

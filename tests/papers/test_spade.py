@@ -151,5 +151,5 @@ def test_features_larger_than_half_precision_holds_still_have_scores(path: str, 
 
 def test_pictures_of_other_sizes_are_brought_to_the_frame_of_the_first(path: str) -> None:
     for shape in ((64, 64), (20, 90)):
-        result = judged(path, sample=picture(7, shape=shape))
+        result = judged(path, sample=picture(7, shape=shape), aspect="keep")
         assert result.map is not None and result.map.shape == (4, 4) and result.image_map().shape == shape
