@@ -215,7 +215,7 @@ def test_the_score_is_the_mean_of_the_top_share(path: str, over: str, top: float
 # -- places ------------------------------------------------------------------------------------------------------------
 
 
-def test_pictures_of_other_sizes_are_brought_to_the_frame_of_the_first(path: str) -> None:
+def test_pictures_of_other_sizes_are_brought_to_one_frame(path: str) -> None:
     good = [GOOD[0], picture(7, shape=(64, 50)), picture(8, shape=(20, 90))]
     for shape in ((64, 64), (20, 90)):
         result = judged(path, good, picture(9, shape=shape), aspect="keep")

@@ -149,7 +149,7 @@ def test_features_larger_than_half_precision_holds_still_have_scores(path: str, 
     assert loud.score == pytest.approx(1e5 * plain.score, rel=1e-2)
 
 
-def test_pictures_of_other_sizes_are_brought_to_the_frame_of_the_first(path: str) -> None:
+def test_pictures_of_other_sizes_are_brought_to_one_frame(path: str) -> None:
     for shape in ((64, 64), (20, 90)):
         result = judged(path, sample=picture(7, shape=shape), aspect="keep")
         assert result.map is not None and result.map.shape == (4, 4) and result.image_map().shape == shape
