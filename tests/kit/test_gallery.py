@@ -19,7 +19,6 @@ from tests.papers.oracles import window
 
 Array = npt.NDArray[Any]
 BLOCKS = (1, 10, 40, 1 << 20)
-UNCLOSED = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # has a test of its own
 
 
 def shelved(pictures: Array, grid: tuple[int, int], **settings: Any) -> Gallery:
@@ -106,10 +105,7 @@ def test_no_vector_is_left_out_whatever_their_number(
         assert (distances == 0).all() and (sources[:, 0, 0] == picture).all()
 
 
-CANCELS = pytest.mark.xfail(strict=True, reason="the winner is picked by a float32 product that cancels; MemoryBank keeps 1e-5")
-
-
-@pytest.mark.parametrize("offset", [30, pytest.param(300, marks=CANCELS)])
+@pytest.mark.parametrize("offset", [30, 300])
 def test_far_from_the_origin_the_distances_lose_no_accuracy(offset: int) -> None:
     pictures, queries = offset + normal(4, 9, 8), offset + normal(9, 8, seed=1)
     for radius in (0, 1, None):
@@ -133,7 +129,6 @@ def test_the_order_in_which_pictures_were_added_does_not_matter() -> None:
         np.testing.assert_array_equal(named[..., 0], order[again[..., 0]])
 
 
-@UNCLOSED
 def test_a_bank_beyond_the_budget_lies_in_a_file_and_answers_the_same(caplog: pytest.LogCaptureFixture) -> None:
     pictures, queries = normal(5, 9, 3), normal(9, 3, seed=1)
     held = shelved(pictures, (3, 3))
@@ -146,7 +141,6 @@ def test_a_bank_beyond_the_budget_lies_in_a_file_and_answers_the_same(caplog: py
             np.testing.assert_array_equal(a, b)
 
 
-@UNCLOSED
 def test_half_precision_costs_less_than_a_thousandth() -> None:
     pictures, queries = normal(5, 9, 16), normal(9, 16, seed=1)
     full = shelved(pictures, (3, 3)).nearest(0, queries, np.arange(5), radius=1)[0]
@@ -156,7 +150,6 @@ def test_half_precision_costs_less_than_a_thousandth() -> None:
         np.testing.assert_allclose(half.nearest(0, queries, np.arange(5), radius=1)[0], full, rtol=1e-3)
 
 
-@pytest.mark.xfail(strict=True, reason="Shelves leaves closing the temporary file to the garbage collector")
 def test_the_file_behind_a_mapped_bank_is_closed() -> None:
     shelved(normal(5, 9, 3), (3, 3), memory=100)
 

@@ -22,7 +22,6 @@ from tests.papers import oracles
 from tests.papers.oracles import SIDE, descriptor, picture, seen
 
 Array = npt.NDArray[Any]
-UNCLOSED = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # see tests/kit/test_gallery.py
 PLAIN: dict[str, Any] = {
     "layers": (4, 8), "weights": (), "grid": 8, "size": SIDE, "aspect": "square", "pooling": 1, "images": 3, "radius": 1,
     "over": "cells", "top": 0.0, "blur": 0.0, "precision": "single", "memory": "1GB", "seed": 0,
@@ -148,7 +147,6 @@ def test_more_pictures_or_a_wider_window_never_raise_a_score(path: str) -> None:
             assert (wide <= narrow + 1e-6).all()
 
 
-@UNCLOSED
 @pytest.mark.parametrize("precision", ["single", "half"])
 def test_a_bank_beyond_the_budget_is_mapped_and_scores_the_same(
     path: str, precision: str, caplog: pytest.LogCaptureFixture

@@ -32,7 +32,7 @@ class Gallery:
     """layers  one (P_l, N, C_l) float16 or float32 a layer     tokens  (N, C) float32     grids  each layer's (rows, columns)
 
     The vectors are those of `layers`; where they fit into memory a search uses a float32 copy, for widening half precision
-    anew in every search costs time.
+    anew in every search costs time. Searches subtract a layer's centre first, so that products lose little far from the origin.
     """
 
     layers: tuple[Array, ...]
@@ -78,10 +78,11 @@ class Gallery:
         """The k nearest vectors of every query among some pictures, within a window around the query's own place.
 
         queries  (P, C), one a cell     images  (K,) indices     radius  cells, Chebyshev; None for anywhere
-        k  cut to what a query may be compared with
+        k  cut to the number of pictures; without a window to that of all their vectors
         return  Euclidean distances (P, k), nearest first; sources (P, k, 2): picture, place
         """
         bank, grid, images = (self.wide or self.layers)[layer], self.grids[layer], np.asarray(images)
+        centre = self._centre(layer)
         searched = images if 2 * len(images) < len(self) else np.arange(len(self))  # leaving few out costs less than a copy
         bias = self._half_norms(layer)[:, searched]  # (P, K)
         if len(searched) > len(images):
@@ -89,18 +90,21 @@ class Gallery:
             left_out[images] = 0
             bias = bias + left_out
         if radius is None or radius >= max(grid) - 1:
-            winners = _anywhere(bank, queries, searched, bias, min(k, len(bank) * len(images)))
+            winners = _anywhere(bank, queries - centre, searched, bias, min(k, len(bank) * len(images)))
         else:
-            winners = _within(bank, queries, searched, bias, min(k, len(images)), _windows(grid, radius))
+            winners = _within(bank, queries - centre, searched, bias, min(k, len(images)), _windows(grid, radius))
         return _measured(bank, queries, winners, searched)
+
+    def _centre(self, layer: int) -> Array:
+        """The mean vector of the first picture, (C,): near enough to all of them."""
+        return np.asarray(self.layers[layer][:, 0].mean(axis=0, dtype=np.float64), np.float32)
 
     def _half_norms(self, layer: int) -> Array:
         """Half the squared length of every vector of a layer, (P, N); computed when first asked for."""
         if layer not in self._norms:
-            bank = (self.wide or self.layers)[layer]
-            every = np.arange(len(self))
+            bank, centre = (self.wide or self.layers)[layer], self._centre(layer)
             step = max(1, _BLOCK // bank[0].size)
-            parts = (_block(bank, slice(start, start + step), every) for start in range(0, len(bank), step))
+            parts = (np.asarray(bank[start : start + step], np.float32) - centre for start in range(0, len(bank), step))
             self._norms[layer] = np.concatenate([0.5 * np.einsum("ckj,ckj->ck", part, part) for part in parts])
         return self._norms[layer]
 
@@ -122,6 +126,8 @@ class Shelves:
             log.info("the bank takes %.2f GB", size / 2**30)
             self._layers = [self._room((len(layer), self._count, layer.shape[1]), size > self._memory) for layer in layers]
         for shelf, layer in zip(self._layers, layers, strict=True):
+            if self._dtype == np.float16 and float(np.abs(layer).max(initial=0)) > np.finfo(np.float16).max:
+                raise BadField("the backbone's features exceed what half precision holds (65504); set precision to single")
             shelf[:, self._filled] = layer
         self._tokens.append(token)
         self._filled += 1
@@ -130,7 +136,8 @@ class Shelves:
         if not on_disk:
             return np.empty(shape, self._dtype)
         log.warning("the bank is larger than memory allows and is kept in a temporary file")
-        return np.memmap(tempfile.TemporaryFile(), self._dtype, "w+", shape=shape)
+        with tempfile.TemporaryFile() as file:  # the map keeps a handle of its own
+            return np.memmap(file, self._dtype, "w+", shape=shape)
 
     def gallery(self, grids: Sequence[tuple[int, int]]) -> Gallery:
         """What was gathered; grids  (rows, columns) of each layer"""
@@ -149,7 +156,8 @@ def _wide(layers: Sequence[Array], memory: int) -> tuple[Array, ...] | None:
 def _anywhere(bank: Array, queries: Array, images: Array, bias: Array, k: int) -> Array:
     """Flat winners (P, k): position of the picture in `images` + K * place; running best over blocks of cells.
 
-    bias  (P, K) half the squared length of each vector, infinite for a picture that is left out
+    queries  centred; the vectors need not be, for q.(b - c) and q.b rank alike
+    bias  (P, K) half the squared length of each centred vector, infinite for a picture that is left out
     """
     count = len(images)
     step = max(1, _BLOCK // (count * bank.shape[2]))

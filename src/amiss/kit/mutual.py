@@ -41,6 +41,11 @@ def neighbourhoods(grid: Array, degrees: tuple[int, ...], *, similarity: bool, t
     return [(total / weight).reshape(-1, channels) for total, weight in zip(sums, weights, strict=True)]
 
 
+def standardised(grid: Array) -> Array:
+    """A grid less its mean, divided by its standard deviation, both over all cells and channels (LayerNorm of MuSc v1)."""
+    return np.asarray((grid - grid.mean()) / max(float(grid.std()), 1e-12), np.float32)
+
+
 def pool_distances(vectors: Array, counts: Array, progress: Callable[[int, int], None]) -> Array:
     """Smallest distance of every vector of a pool to the vectors of every other sample in it.
 
@@ -96,7 +101,7 @@ def constrained(scores: Array, descriptors: Array, windows: tuple[int, ...], low
     windows  how many of the most similar samples, itself among them, are averaged; the results are averaged too
     return  (N,), 0 at `low` and 1 at `high`, beyond them outside the range
     """
-    span = (scores - low) / max(high - low, 1e-12)
+    span = (scores - low) / (high - low if high > low else 1.0)
     if not windows:
         return np.asarray(span)
     similarity = np.asarray(descriptors @ descriptors.T, np.float64)

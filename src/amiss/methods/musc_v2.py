@@ -4,11 +4,12 @@ Li, Huang, Xue, Zhou: MuSc, ICLR 2024, https://arxiv.org/abs/2401.16753; MuSc-V2
 
 What we follow: similarity-weighted aggregation of neighbourhoods (SNAMD), mutual scoring by the mean of the lowest 30 % of the
 distances to the other pictures (MSM), the mean over layers as the map, scores drawn towards those of similar pictures (RsCon).
-The v1 form is a preset: plain neighbourhood means (LNAMD), each degree scored for itself, the global descriptor in RsCIN.
+The v1 form is a preset: plain means of a layer-normalised grid (LNAMD), each degree scored for itself, RsCIN by the token.
 Where we differ, each by a field: any backbone, so that `layers` of a CNN are brought to one grid (`grid`); the picture's raw
 score is the mean of the top share of the map, not its maximum (`top`). As in the authors' code the weights come from vectors as
 long as they are, and so collapse to the middle cell where these are long; `unit_first` divides them by their length first. The
-preset `paper` is meant for a DINO graph with patches of 8 and `layers = 3, 7, 11` (docs/backbones.md).
+preset `paper` is meant for a DINO graph with patches of 8 and `layers = 3, 7, 11` (docs/backbones.md). Maps are spread as those
+of all methods here, by cell centres, not by corners as the code has it.
 Ours: the pool is kept, so that one new picture can be judged against it. It is measured in the pool's range, which `fit`
 learns; a picture that belongs to the pool is judged against the others. There is no p-value: nobody knows which of the pool are
 good.
@@ -31,7 +32,7 @@ from amiss.errors import BadField, TooFewSamples
 from amiss.fields import byte_count, option
 from amiss.kit.extract import Aspect, Features, ImageExtractor
 from amiss.kit.maps import top_mean
-from amiss.kit.mutual import constrained, distances, lowest_mean, neighbourhoods, pool_distances
+from amiss.kit.mutual import constrained, distances, lowest_mean, neighbourhoods, pool_distances, standardised
 from amiss.kit.patches import cell_box, grid_shape, on_grid, unit
 from amiss.spread import GridSpread
 from amiss.types import Result, Sample, Truth
@@ -163,6 +164,8 @@ class MuScV2(Detector):
         groups: list[Array] = []
         for layer in on_grid(features, shape):
             grid = (unit(layer) if self.unit_first else layer).reshape(*shape, -1)
+            if self.aggregation == "mean":
+                grid = standardised(grid)
             degrees = neighbourhoods(
                 grid, self.degrees, similarity=self.aggregation == "similarity", temperature=self.temperature
             )
@@ -185,7 +188,7 @@ class MuScV2(Detector):
             return member.token
         per_layer = len(member.groups) // len(self.layers)
         layer = max(0, len(self.layers) - 2)
-        return np.asarray(member.groups[layer * per_layer][int(scores.argmax())])
+        return unit(member.groups[layer * per_layer][int(scores.argmax())])  # its own length is half precision's
 
     def _constrained(self, raw: Array, described: Array) -> Array:
         return constrained(raw, described, self.windows, float(self.raw_.min()), float(self.raw_.max()))

@@ -7,7 +7,7 @@ What we follow: layers joined on one grid (section 3.1), a random subset of the 
 with epsilon on the diagonal (equation 1), the Mahalanobis distance as the map (equation 2, section 3.3).
 Where we differ, each by a field: the picture keeps its proportions and is not cropped (`aspect`); coarser layers on a coarser
 grid with more channels for the same memory (`layers`, `grid`, `channels`); each layer is divided by its mean length over the
-picture (`scale`) and epsilon is a share of the mean variance (`regularisation`), so that the same value suits every backbone; the
+picture (`scale`) and epsilon is a share of the mean variance (`regularisation`), so that one value suits every backbone; the
 picture's score is the mean of the top share of the places, not the maximum of the blurred map (`over`, `top`).
 Mean and covariance come from one streaming pass. `amiss methods padim` lists the fields; the preset `paper` sets them as the
 paper has them.
