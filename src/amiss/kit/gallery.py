@@ -126,7 +126,7 @@ class Shelves:
             log.info("the bank takes %.2f GB", size / 2**30)
             self._layers = [self._room((len(layer), self._count, layer.shape[1]), size > self._memory) for layer in layers]
         for shelf, layer in zip(self._layers, layers, strict=True):
-            if self._dtype == np.float16 and float(np.abs(layer).max(initial=0)) > np.finfo(np.float16).max:
+            if self._dtype == np.float16 and float(np.abs(layer).max(initial=0)) > float(np.finfo(np.float16).max):
                 raise BadField("the backbone's features exceed what half precision holds (65504); set precision to single")
             shelf[:, self._filled] = layer
         self._tokens.append(token)
