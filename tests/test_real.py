@@ -8,6 +8,7 @@ import pytest
 
 import amiss
 from amiss.bench.evaluate import Evaluation, evaluate
+from amiss.data.protocols import zero_shot
 from amiss.verdict.calibrate import fit_calibrated
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -36,6 +37,22 @@ def test_defective_solar_cells_are_ranked_above_good_ones_with_the_fast_preset()
     found = run("elpv_solar/cell", preset="fast")
     assert found.image_auroc is not None and found.image_auroc > 0.93
     assert found.false_alarms is not None and found.false_alarms <= 5  # of 100, budget 1
+
+
+@pytest.mark.parametrize("name", ["padim", "rad", "spade"])
+def test_the_other_image_methods_find_every_painted_hazelnut(name: str) -> None:
+    dataset = amiss.dataset("folder", DATA / "hazelnut_toy/hazelnut")
+    model = fit_calibrated(amiss.detector(name), dataset.split(dataset.only(), "train").samples)
+    found = evaluate(model, dataset.split(dataset.only(), "test"))
+    assert found.image_auroc == 1.0 and found.pixel_auroc is not None and found.pixel_auroc > 0.97
+
+
+def test_a_pile_of_solar_cells_sorts_itself() -> None:
+    dataset = amiss.dataset("folder", DATA / "elpv_solar/cell")
+    given = zero_shot(dataset, dataset.only())
+    model = fit_calibrated(amiss.detector("musc_v2", preset="fast"), given.fit.samples)
+    found = evaluate(model, given.tests[dataset.only()])
+    assert found.image_auroc is not None and found.image_auroc > 0.8
 
 
 def test_a_category_without_a_usable_layout_is_refused_in_words() -> None:
