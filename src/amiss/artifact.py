@@ -38,7 +38,7 @@ _SEAL = b"amiss-sha256:"
 _SEAL_LENGTH = len(_SEAL) + 64
 _MEMBER = re.compile(r"[a-z0-9_]+\.(json|safetensors|onnx|npy)")
 _BLOCK = 1 << 24
-MAPPED = 256 * 2**20  # bytes from which on an array is a member of its own
+MAPPED = 64 * 2**20  # bytes from which on an array is a member of its own
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 

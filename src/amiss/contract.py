@@ -33,16 +33,19 @@ class State:
     facts: Mapping[str, Any]
     graphs: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
 
-    def array(self, name: str, shape: Sequence[int | None]) -> Array:
+    def array(self, name: str, shape: Sequence[int | None], *, kind: str = "f") -> Array:
         """A stored array of a known shape; None stands for any length.
 
-        raises  BadModelFile where it is missing or shaped otherwise
+        kind  "f" for finite floating-point numbers (a mapped array is not read to look), "i" for whole ones
+        raises  BadModelFile where it is missing, shaped otherwise, or holds something else
         """
         found = self.arrays.get(name)
         if found is None:
             raise BadModelFile(f"the model file lacks the array {name!r}; fit it again")
         if len(found.shape) != len(shape) or any(want not in (None, met) for want, met in zip(shape, found.shape, strict=True)):
             raise BadModelFile(f"its array {name!r} has shape {found.shape}, wanted {tuple(shape)}; fit it again")
+        if found.dtype.kind != kind or (kind == "f" and not isinstance(found, np.memmap) and not np.isfinite(found).all()):
+            raise BadModelFile(f"its array {name!r} does not hold the numbers it should; fit it again")
         return found
 
     def fact(self, name: str) -> Any:
@@ -51,11 +54,22 @@ class State:
             raise BadModelFile(f"the model file lacks the fact {name!r}; fit it again")
         return self.facts[name]
 
+    def names(self, name: str, count: int) -> list[str]:
+        """A stored list of texts, e.g. the ids of fitted samples; raises BadModelFile where it is anything else."""
+        value = self.fact(name)
+        if not isinstance(value, list) or len(value) != count or not all(isinstance(item, str) for item in value):
+            raise BadModelFile(f"its fact {name!r} is no list of {count} names; fit it again")
+        return list(value)
+
     def pair(self, name: str) -> tuple[int, int]:
         """A stored pair of whole numbers, such as a size; raises BadModelFile where it is anything else."""
         value = self.fact(name)
-        if not isinstance(value, list) or [type(item) for item in value] != [int, int]:
-            raise BadModelFile(f"its fact {name!r} is {value!r}, wanted two whole numbers; fit it again")
+        if (
+            not isinstance(value, list)
+            or [type(item) for item in value] != [int, int]
+            or not 0 < min(value) <= max(value) < 65536
+        ):
+            raise BadModelFile(f"its fact {name!r} is {value!r}, wanted two whole numbers above zero; fit it again")
         return value[0], value[1]
 
 

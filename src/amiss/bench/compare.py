@@ -131,6 +131,11 @@ def compare(a: Side, b: Side, *, draws: int = DRAWS, seed: int = 0) -> tuple[lis
         if not seeds:
             raise BadLayout(f"{' '.join(place)}: {a.name} and {b.name} have no seed in common")
         matched = [_matched(a.rows[place][one], b.rows[place][one], " ".join(place)) for one in seeds]
+        if any(_by_content(a.rows[place][one]).keys() != _by_content(a.rows[place][seeds[0]]).keys() for one in seeds):
+            raise BadLayout(
+                f"{' '.join(place)}: the test pictures differ from seed to seed, so their scores cannot be averaged; "
+                "compare runs of one seed"
+            )
         wins = [(_wins(first, labels), _wins(second, labels)) for first, second, labels in matched]
         first, second = (float(np.mean([pair[which].mean() for pair in wins])) for which in (0, 1))
         gains = np.stack([pair[0] - pair[1] for pair in wins]).mean(axis=0, dtype=np.float64)  # (bad, good)

@@ -149,11 +149,20 @@ def _image_figures(run: _Run, found: _Figures) -> None:
 
     found.add("image_auroc", lambda: ranking.auroc(scores, labels), auroc_interval)
     found.add(
-        "image_ap",
-        lambda: ranking.average_precision(scores, labels),
-        lambda: ranking.average_precision_interval(scores, labels),
+        "image_ap", lambda: ranking.average_precision(scores, labels), _open(ranking.average_precision_interval, scores, labels)
     )
-    found.add("image_f1max", lambda: ranking.f1_max(scores, labels), lambda: ranking.f1_max_interval(scores, labels))
+    found.add("image_f1max", lambda: ranking.f1_max(scores, labels), _open(ranking.f1_max_interval, scores, labels))
+
+
+def _open(interval: Callable[[Array, Array], Interval], scores: Array, labels: Array) -> Callable[[], Interval]:
+    """An interval that does not exist where good and defective parts do not overlap: every draw gives the same figure."""
+
+    def bounded() -> Interval:
+        if ranking.auroc(scores, labels) == 1:
+            raise UndefinedMetric("no interval: good and defective parts do not overlap, so every draw gives the same figure")
+        return interval(scores, labels)
+
+    return bounded
 
 
 def _pixel_figures(run: _Run, found: _Figures, limit: float) -> PictureCounts | None:

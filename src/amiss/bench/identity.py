@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import amiss
+from amiss.backbones.runtime import EMBEDDED, load_graph
 from amiss.bench.plan import ALL, Cell
 from amiss.contract import Progress
 from amiss.data.dataset import Dataset, Entry, SplitName
+from amiss.methods.ensemble import Ensemble
 
 FORMAT = 1
 _SPLITS: tuple[SplitName, ...] = ("train", "calibration", "test")
@@ -95,12 +97,20 @@ def key_of(cell: Cell, fingerprint: str) -> str:
 
 
 def _resolved(cell: Cell) -> dict[str, Any]:
-    """All fields, with the content in place of the path where a field names a file, as a backbone may."""
-    found: dict[str, Any] = cell.detector().fields()
-    for name, value in found.items():
-        if isinstance(value, str) and os.path.isfile(value):
-            found[name] = "file " + hashlib.blake2b(Path(value).read_bytes(), digest_size=16).hexdigest()
-    return found
+    """All fields, with the content in place of the name where a field names a backbone."""
+    detector = cell.detector()
+    found: dict[str, Any] = detector.fields()
+    if isinstance(detector, Ensemble):
+        return found | {"members": [_by_content(member.fields()) for member in detector.built()]}
+    return _by_content(found)
+
+
+def _by_content(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields with the backbone's digest beside its name: other weights may come under the same one."""
+    name = fields.get("backbone")
+    if name is None or name == EMBEDDED:
+        return fields
+    return fields | {"backbone": "graph " + hashlib.blake2b(load_graph(name), digest_size=16).hexdigest()}
 
 
 def versions() -> dict[str, str]:

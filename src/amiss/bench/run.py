@@ -205,9 +205,12 @@ def _locked(out: Path) -> Iterator[None]:
     lock = out / "running.lock"
     try:
         (out / "cells").mkdir(parents=True, exist_ok=True)
-        if _alive(lock):
-            raise CannotWrite(f"{printable(out)}: another bench is running there; wait for it, or choose another --out")
-        write_whole(lock, json.dumps({"process": os.getpid(), "since": time.time()}))
+        if not _alive(lock):
+            lock.unlink(missing_ok=True)
+        with lock.open("x", encoding="utf-8") as file:
+            file.write(json.dumps({"process": os.getpid(), "since": time.time()}))
+    except FileExistsError:
+        raise CannotWrite(f"{printable(out)}: another bench is running there; wait for it, or choose another --out") from None
     except OSError as error:
         raise CannotWrite(f"{printable(out)}: cannot be written ({error.strerror or error}); choose another --out") from error
     try:

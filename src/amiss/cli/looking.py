@@ -55,8 +55,11 @@ def run_methods(name: str | None, console: Console) -> None:
         ]
         if console.as_json:
             return console.result({"methods": rows}, [])
-        cells = [[row["name"], ", ".join(row["sees"]), ", ".join(row["presets"]), row["paper"]] for row in rows]
-        return console.table("", ["method", "sees", "presets", "paper"], cells)
+        cells = [
+            [row["name"], ", ".join(row["sees"]), ", ".join(row["needs"]), ", ".join(row["presets"]), row["paper"]]
+            for row in rows
+        ]
+        return console.table("", ["method", "sees", "learns from parts", "presets", "paper"], cells)
     kind = catalog.resolve("detector", name)
     fields = [{"name": f.name, "type": f.type, "default": f.default, "help": f.help} for f in describe(kind)]
     if console.as_json:

@@ -18,13 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from amiss.contract import State
-from amiss.errors import BadField
+from amiss.errors import BadField, BadModelFile
 
 Array = npt.NDArray[Any]
 Precision = Literal["half", "single"]
 log = logging.getLogger(__name__)
 
-_BLOCK = 1 << 20  # bank values widened and multiplied at once
+_BLOCK = 1 << 20  # bank values widened at once, and products held at once, unless one cell of all pictures takes more
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +60,10 @@ class Gallery:
 
         memory  bytes of float32 copies that may be held     raises  BadModelFile
         """
-        tokens, grids = state.array("tokens", (None, None)), state.array("grids", (None, 2))
+        tokens, grids = state.array("tokens", (None, None)), state.array("grids", (None, 2), kind="i")
         cells = [(int(rows), int(columns)) for rows, columns in grids]
+        if not len(tokens) or not cells or grids.min() < 1:
+            raise BadModelFile("its gallery does not fit its pictures; fit it again")
         layers = [state.array(f"layer_{i}", (r * c, len(tokens), None)) for i, (r, c) in enumerate(cells)]
         return cls(tuple(layers), tokens, tuple(cells), _wide(layers, memory))
 
@@ -160,7 +162,7 @@ def _anywhere(bank: Array, queries: Array, images: Array, bias: Array, k: int) -
     bias  (P, K) half the squared length of each centred vector, infinite for a picture that is left out
     """
     count = len(images)
-    step = max(1, _BLOCK // (count * bank.shape[2]))
+    step = max(1, _BLOCK // (count * max(bank.shape[2], len(queries))))  # neither the vectors nor the products outgrow a block
     best = np.full((len(queries), k), -np.inf, np.float32)
     winners = np.zeros((len(queries), k), np.int64)
     rows = np.arange(len(queries))[:, None]

@@ -94,27 +94,30 @@ def lowest_mean(values: Array, share: float, count: int) -> Array:
     return np.asarray(np.partition(values, kept - 1, axis=1)[:, :kept].mean(axis=1))
 
 
-def constrained(scores: Array, descriptors: Array, windows: tuple[int, ...], low: float, high: float) -> Array:
+def constrained(
+    scores: Array, descriptors: Array, windows: tuple[int, ...], low: float, high: float, rows: slice = slice(None)
+) -> Array:
     """Scores drawn towards those of the most similar samples (RsCon).
 
     scores  (N,)     descriptors  (N, C) unit length     low, high  the range that scores are measured in
     windows  how many of the most similar samples, itself among them, are averaged; the results are averaged too
-    return  (N,), 0 at `low` and 1 at `high`, beyond them outside the range
+    rows  the samples whose scores are wanted
+    return  (rows,), 0 at `low` and 1 at `high`, beyond them outside the range
     """
     span = (scores - low) / (high - low if high > low else 1.0)
     if not windows:
-        return np.asarray(span)
-    similarity = np.asarray(descriptors @ descriptors.T, np.float64)
-    return np.asarray(np.mean([_drawn(similarity, span, min(k, len(scores))) for k in windows], axis=0))
+        return np.asarray(span[rows])
+    similarity = np.asarray(descriptors[rows] @ descriptors.T, np.float64)
+    return np.asarray(np.mean([_drawn(similarity, span, span[rows], min(k, len(scores))) for k in windows], axis=0))
 
 
-def _drawn(similarity: Array, scores: Array, k: int) -> Array:
+def _drawn(similarity: Array, scores: Array, own: Array, k: int) -> Array:
     """Mean of the k most similar samples' scores, weighted by their similarity; where that is not positive, the own score."""
     order = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
     weights = np.maximum(np.take_along_axis(similarity, order, 1), 0)
     total = weights.sum(axis=1)
     drawn = (weights * scores[order]).sum(axis=1) / np.maximum(total, 1e-12)
-    return np.where(total > 0, drawn, scores)
+    return np.where(total > 0, drawn, own)
 
 
 def _blocks(counts: Array, start: int, rows: int) -> Iterator[tuple[int, int]]:

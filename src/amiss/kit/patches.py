@@ -108,12 +108,11 @@ def regrid(grid: Array, shape: tuple[int, int], upsampling: Upsampling = "biline
     return np.ascontiguousarray(np.matmul(columns, rows), dtype=np.float32)  # (h', w', C)
 
 
-def grid_shape(size: tuple[int, int], stride: int) -> tuple[int, int]:
-    """Rows and columns of a grid with one cell every `stride` pixels.
-
-    size  (h, w) pixels that the network sees
-    """
-    return max(1, -(-size[0] // stride)), max(1, -(-size[1] // stride))
+def places(features: Features, stride: int | None) -> tuple[int, int]:
+    """Rows and columns of a grid with one cell every `stride` pixels of what the network saw; the finest layer's for None."""
+    if stride is None:
+        return max(features.grids)
+    return max(1, -(-features.size[0] // stride)), max(1, -(-features.size[1] // stride))
 
 
 def _resample(source: int, target: int, upsampling: Upsampling) -> Array:

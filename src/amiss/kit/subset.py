@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import islice
 from typing import Any, overload
 
 from amiss.types import Sample
@@ -28,3 +30,34 @@ class Subset(Sequence[Sample]):
         if isinstance(index, slice):
             return Subset(self._samples, self._indices[index])
         return self._samples[self._indices[index]]
+
+
+def in_sequence(samples: Iterable[Sample]) -> Sequence[Sample]:
+    """Samples that know how many they are; a re-iterable that does not is counted by reading it once more."""
+    return samples if isinstance(samples, Sequence) else _Counted(samples)
+
+
+class _Counted(Sequence[Sample]):
+    """A re-iterable as a sequence, one sample in memory at a time; an item is found by reading up to it."""
+
+    def __init__(self, samples: Iterable[Sample]) -> None:
+        self._samples = samples
+
+    @cached_property
+    def _count(self) -> int:
+        return sum(1 for _ in self._samples)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Sample]:
+        return iter(self._samples)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
+        if isinstance(index, slice):
+            return Subset(self, range(len(self))[index])
+        return next(islice(self._samples, range(len(self))[index], None))

@@ -8,12 +8,13 @@ centred and scaled by their mean and spread over good parts held out from it whi
 judge are then fitted on all parts. Members may be any methods.
 
 A member is written `method`, `method/preset`, or `method/preset field=value ...` with + between the items of a list, e.g.
-`patchcore size=256 layers=8+16`.
+`patchcore size=256 layers=8+16`; quotes hold a value with spaces together.
 """
 
 from __future__ import annotations
 
 import logging
+import shlex
 import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -29,12 +30,13 @@ from amiss.contract import Detector, Progress, State, build
 from amiss.errors import BadField, BadModelFile
 from amiss.fields import option, parse
 from amiss.kit.patches import regrid
-from amiss.kit.subset import Subset
+from amiss.kit.subset import Subset, in_sequence
 from amiss.types import Result, Sample, Truth
 
 Array = npt.NDArray[Any]
 log = logging.getLogger(__name__)
 
+_FEW = 8
 CACHED = 1000  # most parts whose features the members share through a temporary folder, about 1.1 MB each
 
 
@@ -72,13 +74,14 @@ class Ensemble(Detector):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for detector in self._built():
+        for detector in self.built():
             if "normal" not in detector.needs or detector.name == self.name:
                 raise BadField(f"Ensemble.members: {detector.name} cannot be one; wanted methods that learn from good parts")
         self.members_: list[Detector] = []
         self.levels_: Array = np.empty((0, 4))
 
-    def _built(self) -> list[Detector]:
+    def built(self) -> list[Detector]:
+        """The members, not yet fitted."""
         return [_member(text, self.seed) for text in self.members]
 
     @property
@@ -90,13 +93,13 @@ class Ensemble(Detector):
     def _learn(
         self, samples: Iterable[Sample], truths: Sequence[Truth] | None, progress: Progress, workdir: Path | None
     ) -> None:
-        parts = samples if isinstance(samples, Sequence) else list(samples)
+        parts = in_sequence(samples)
         rest, held = self._split(len(parts))
         fitted, levels = [], []
         with ExitStack() as stack:
             if workdir is None and len(parts) <= CACHED:
                 workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="amiss-")))
-            for number, detector in enumerate(self._built(), start=1):
+            for number, detector in enumerate(self.built(), start=1):
                 stage = f"member {number} of {len(self.members)}, {detector.name}: "
                 told: Progress = lambda text, done, total, stage=stage: progress(stage + text, done, total)  # type: ignore[misc]  # noqa: E731
                 levels.append(self._level(detector, Subset(parts, rest), Subset(parts, held), told, workdir))
@@ -160,7 +163,7 @@ class Ensemble(Detector):
         return State(arrays, {"members": facts}, graphs)
 
     def _restore(self, state: State) -> None:
-        members = self._built()
+        members = self.built()
         levels, facts = state.array("levels", (len(members), 4)), state.fact("members")
         if not isinstance(facts, list) or len(facts) != len(members):
             raise BadModelFile("its members are not those its fields name; fit it again")
@@ -174,7 +177,10 @@ class Ensemble(Detector):
 
 def _member(text: str, seed: int) -> Detector:
     """The detector that a member's text describes; the ensemble's seed where it names none."""
-    words = text.split()
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise BadField(f"Ensemble.members: {text!r}: {error}") from None
     if not words:
         raise BadField("Ensemble.members: met an empty member; wanted method/preset field=value ...")
     method, _, preset = words[0].partition("/")
@@ -189,6 +195,7 @@ def _member(text: str, seed: int) -> Detector:
 
 
 def _mean_and_spread(values: Array) -> tuple[float, float]:
-    """Mean and standard deviation; a tenth of the mean where there are too few values to differ, 1 where all are zero."""
+    """Mean and standard deviation; of fewer than eight values never below a tenth of the mean, for they may happen to agree."""
     mean = float(values.mean())
-    return mean, max(float(values.std()), 0.1 * abs(mean)) or 1.0
+    floor = 0.1 * abs(mean) if len(values) < _FEW else 1e-6 * abs(mean)
+    return mean, max(float(values.std()), floor) or 1.0

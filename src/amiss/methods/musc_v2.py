@@ -28,12 +28,13 @@ import numpy as np
 import numpy.typing as npt
 
 from amiss.contract import Detector, Progress, State
-from amiss.errors import BadField, TooFewSamples
+from amiss.errors import BadModelFile, TooFewSamples
 from amiss.fields import byte_count, option
 from amiss.kit.extract import Aspect, Features, ImageExtractor
 from amiss.kit.maps import top_mean
 from amiss.kit.mutual import constrained, distances, lowest_mean, neighbourhoods, pool_distances, standardised
-from amiss.kit.patches import cell_box, grid_shape, on_grid, unit
+from amiss.kit.patches import cell_box, on_grid, places, unit
+from amiss.kit.subset import in_sequence
 from amiss.spread import GridSpread
 from amiss.types import Result, Sample, Truth
 
@@ -65,13 +66,15 @@ class MuScV2(Detector):
         "paper": {
             "size": 224, "aspect": "square", "grid": 8, "top": 0.0, "blur": 0.0,
         },
-        "v1": {"aggregation": "mean", "fuse": "scores", "descriptor": "token", "windows": (1, 2, 3)},
+        "v1": {
+            "aggregation": "mean", "fuse": "scores", "descriptor": "token", "windows": (1, 2, 3), "top": 0.0, "blur": 0.0,
+        },
     }  # fmt: skip
     quick: ClassVar[dict[str, Any]] = {"size": 96, "grid": 8}
 
     backbone: str = option("efficientnet_lite0", "embedded backbone, an added one, or the path of an ONNX file")
     layers: tuple[int, ...] = option((8, 16, 32), "feature layers, each scored for itself", some=True)
-    grid: int = option(16, "stride of the grid of places", least=1)
+    grid: int | None = option(16, "stride of the grid of places; none for the finest layer's", least=1)
     size: int = option(320, "the network sees size x size pixels of area", least=32, most=4096)
     aspect: Aspect = option("keep", "keep each picture's proportions, or force a square")
     aggregation: Literal["similarity", "mean"] = option("similarity", "weights within a neighbourhood: SNAMD, or v1's LNAMD")
@@ -97,6 +100,8 @@ class MuScV2(Detector):
         self.maps_: Array = np.empty(0, np.float32)
         self.raw_: Array = np.empty(0)
         self.described_: Array = np.empty((0, 0), np.float32)
+        self.scores_: Array = np.empty(0)
+        self.frames_: Array = np.empty((0, 4), np.int32)
         self.members_: dict[str, int] = {}
         self._extract: ImageExtractor | None = None
 
@@ -110,21 +115,20 @@ class MuScV2(Detector):
         self, samples: Iterable[Sample], truths: Sequence[Truth] | None, progress: Progress, workdir: Path | None
     ) -> None:
         extract = self._extractor(None)
-        pool = samples if isinstance(samples, Sequence) else list(samples)
+        pool = in_sequence(samples)
         if len(pool) < self.least:
             raise TooFewSamples(
                 f"{self.name} compares pictures with one another: it needs {self.least} or more, met {len(pool)}"
             )
-        chosen = list(range(len(pool)))
+        chosen = self._affordable(len(pool), self._member(extract(pool[0], cache=workdir)))
         members: list[_Member] = []
         digests: list[str] = []
-        while len(members) < len(chosen):
-            sample = pool[chosen[len(members)]]
+        for index, sample in enumerate(pool):
+            if index not in chosen:
+                continue
             self._check_modality(sample)
             members.append(self._member(extract(sample, cache=workdir)))
             digests.append(sample.digest)
-            if len(members) == 1:
-                chosen = self._affordable(chosen, members[0])
             progress("reading the pool", len(members), len(chosen))
         counts = np.array([len(member.groups[0]) for member in members])
         scores = np.zeros(int(counts.sum()), np.float32)
@@ -138,20 +142,24 @@ class MuScV2(Detector):
         parts = np.split(self.maps_, np.cumsum(counts)[:-1])
         self.raw_ = np.array([self._raw(part) for part in parts])
         self.described_ = np.stack([self._described(m, part) for m, part in zip(members, parts, strict=True)])
+        self.scores_ = self._constrained(self.raw_, self.described_, slice(None))
+        self.frames_ = np.array([(*member.size, *member.grid) for member in members], np.int32)
         self._extract = extract
 
-    def _affordable(self, chosen: list[int], member: _Member) -> list[int]:
-        """The first picture and as many others, drawn at random, as the budget holds."""
-        places, channels = len(member.groups[0]), sum(group.shape[1] for group in member.groups)
-        budget = byte_count(self.memory) / (4 * places)  # n pictures take n * 2 * channels + n^2, twice while they are scored
+    def _affordable(self, count: int, member: _Member) -> frozenset[int]:
+        """Indices of as many pictures, drawn at random, as the budget holds; all of them where it can.
+
+        member  one of them, for its size
+        """
+        cells, channels = len(member.groups[0]), sum(group.shape[1] for group in member.groups)
+        budget = byte_count(self.memory) / (4 * cells)  # n pictures take n * 2 * channels + n^2, twice while they are scored
         most = max(self.least, int((np.sqrt((2 * channels) ** 2 + 8 * budget) - 2 * channels) / 4))
-        if most >= len(chosen):
-            return chosen
+        if most >= count:
+            return frozenset(range(count))
         log.warning(
-            "memory = %s holds a pool of %d of the %d pictures; the others can be judged as new", self.memory, most, len(chosen)
+            "memory = %s holds a pool of %d of the %d pictures; the others can be judged as new", self.memory, most, count
         )
-        rest = self.rng().choice(chosen[1:], most - 1, replace=False)
-        return [chosen[0], *sorted(int(index) for index in rest)]
+        return frozenset(int(index) for index in self.rng().choice(count, most, replace=False))
 
     # -- patches -------------------------------------------------------------------------------------------------------
 
@@ -160,7 +168,7 @@ class MuScV2(Detector):
 
     def _member(self, features: Features) -> _Member:
         """Aggregated unit vectors of every layer (and, for fuse = scores, of every degree)."""
-        shape = grid_shape(features.size, self.grid)
+        shape = places(features, self.grid)
         groups: list[Array] = []
         for layer in on_grid(features, shape):
             grid = (unit(layer) if self.unit_first else layer).reshape(*shape, -1)
@@ -190,8 +198,8 @@ class MuScV2(Detector):
         layer = max(0, len(self.layers) - 2)
         return unit(member.groups[layer * per_layer][int(scores.argmax())])  # its own length is half precision's
 
-    def _constrained(self, raw: Array, described: Array) -> Array:
-        return constrained(raw, described, self.windows, float(self.raw_.min()), float(self.raw_.max()))
+    def _constrained(self, raw: Array, described: Array, rows: slice) -> Array:
+        return constrained(raw, described, self.windows, float(self.raw_.min()), float(self.raw_.max()), rows)
 
     def _judge(self, sample: Sample, workdir: Path | None) -> Result:
         assert self._extract is not None and sample.image is not None
@@ -202,13 +210,14 @@ class MuScV2(Detector):
             found = [distances(own, pool, self.counts_) for own, pool in zip(member.groups, self.vectors_, strict=True)]
             scores = np.mean([lowest_mean(each, self.share, len(self.counts_)) for each in found], axis=0)
             raw = np.append(self.raw_, self._raw(scores))
-            score = self._constrained(raw, np.vstack([self.described_, self._described(member, scores)]))[-1]
+            described = np.vstack([self.described_, self._described(member, scores)])
+            score = self._constrained(raw, described, slice(len(raw) - 1, None))[0]
         else:
-            size = self._extract.seen(sample.image)
-            grid = grid_shape(size, self.grid)
+            height, width, rows, columns = (int(side) for side in self.frames_[index])
+            size, grid = (height, width), (rows, columns)
             start = int(self.counts_[:index].sum())
             scores = self.maps_[start : start + self.counts_[index]]
-            score = self._constrained(self.raw_, self.described_)[index]
+            score = self.scores_[index]
         shape = (sample.image.shape[0], sample.image.shape[1])
         return Result(
             id=sample.id,
@@ -224,19 +233,26 @@ class MuScV2(Detector):
         assert self._extract is not None
         arrays = {f"vectors_{index}": group.astype(np.float16) for index, group in enumerate(self.vectors_)}
         arrays |= {"counts": self.counts_, "maps": self.maps_, "raw": self.raw_, "described": self.described_}
+        arrays |= {"scores": self.scores_, "frames": self.frames_}
         return State(arrays, {"members": self.members_}, {"backbone": self._extract.graph})
 
     def _restore(self, state: State) -> None:
-        self.counts_ = state.array("counts", (None,))
+        counts = state.array("counts", (None,), kind="i")
+        if not len(counts) or counts.min() < 1:
+            raise BadModelFile("its pool has no pictures, or pictures without places; fit it again")
+        self.counts_ = counts
         self.maps_ = state.array("maps", (int(self.counts_.sum()),))
-        self.raw_ = state.array("raw", self.counts_.shape)
+        self.raw_, self.scores_ = state.array("raw", counts.shape), state.array("scores", counts.shape)
+        self.frames_ = state.array("frames", (len(counts), 4), kind="i")
         self.described_ = state.array("described", (len(self.counts_), None))
         groups = len(self.layers) * (len(self.degrees) if self.fuse == "scores" else 1)
         stored = (state.array(f"vectors_{index}", (len(self.maps_), None)) for index in range(groups))
         self.vectors_ = [vectors.astype(np.float32) for vectors in stored]
         self.members_ = {str(digest): int(index) for digest, index in dict(state.fact("members")).items()}
         if not all(0 <= index < len(self.counts_) for index in self.members_.values()):
-            raise BadField("its members do not fit its pool")
+            raise BadModelFile("its members do not fit its pool; fit it again")
+        if (self.frames_[:, 2] * self.frames_[:, 3] != counts).any() or self.frames_.min() < 1:
+            raise BadModelFile("its maps do not fit its pictures; fit it again")
         self._extract = self._extractor(state.graphs.get("backbone"))
 
 

@@ -25,12 +25,13 @@ import numpy as np
 import numpy.typing as npt
 
 from amiss.contract import Detector, Progress, State
-from amiss.errors import BadField
+from amiss.errors import BadField, BadModelFile
 from amiss.fields import byte_count, option
 from amiss.kit.extract import Aspect, Features, ImageExtractor
 from amiss.kit.gaussian import Gaussians, mahalanobis, whitening
 from amiss.kit.maps import Area, area_score
-from amiss.kit.patches import Upsampling, cell_box, grid_shape, on_grid
+from amiss.kit.patches import Upsampling, cell_box, on_grid, places
+from amiss.kit.subset import in_sequence
 from amiss.spread import GridSpread
 from amiss.types import Result, Sample, Truth
 
@@ -56,7 +57,7 @@ class PaDiM(Detector):
 
     backbone: str = option("efficientnet_lite0", "embedded backbone, an added one, or the path of an ONNX file")
     layers: tuple[int, ...] = option((8, 16, 32), "feature layers to join", some=True)
-    grid: int = option(16, "stride of the grid of places", least=1)
+    grid: int | None = option(16, "stride of the grid of places; none for the finest layer's", least=1)
     size: int = option(256, "the network sees size x size pixels of area", least=32, most=4096)
     aspect: Aspect = option("keep", "keep the proportions that most pictures have, or force a square")
     pooling: int = option(1, "side of the neighbourhood a patch looks at, odd", least=1, odd=True)
@@ -87,7 +88,7 @@ class PaDiM(Detector):
         self, samples: Iterable[Sample], truths: Sequence[Truth] | None, progress: Progress, workdir: Path | None
     ) -> None:
         extract = self._extractor(None, None)
-        parts = samples if isinstance(samples, Sequence) else list(samples)
+        parts = in_sequence(samples)
         extract.pin(parts)
         gaussians: Gaussians | None = None
         for index, sample in enumerate(parts):
@@ -95,7 +96,8 @@ class PaDiM(Detector):
             vectors, _ = self._joined(extract(sample, cache=workdir))
             if gaussians is None:
                 picks = self._drawn(vectors.shape[1])
-                gaussians = Gaussians(len(vectors), self._room(len(vectors), len(picks)))
+                self._check_memory(len(vectors), len(picks))
+                gaussians = Gaussians(len(vectors), len(picks))
             gaussians.add(vectors[:, picks])
             progress("reading good parts", index + 1, len(parts))
         assert gaussians is not None  # fit has seen that there is a first sample
@@ -104,15 +106,19 @@ class PaDiM(Detector):
             log.info("%d good parts for %d channels: epsilon alone fills the other directions", gaussians.count, len(picks))
         self._regularise(covariance, mean)
         self._extract, self.channels_, self.mean_ = extract, picks, mean
-        self.whiten_ = whitening(covariance, lambda done, total: progress("inverting covariances", done, total))
+        try:
+            self.whiten_ = whitening(covariance, lambda done, total: progress("inverting covariances", done, total))
+        except np.linalg.LinAlgError as error:
+            self.mean_ = None
+            raise BadField(f"epsilon = {self.epsilon}: too small to invert a covariance in float32; raise it") from error
 
     def _drawn(self, channels: int) -> Array:
         """The random subset of the joined channels (section 3.1); all of them where there are no more than asked for."""
         count = min(self.channels or channels, channels)
         return np.sort(self.rng().choice(channels, count, replace=False)).astype(np.int32)
 
-    def _room(self, places: int, channels: int) -> int:
-        """Say what the fit will hold, or refuse before it does; hands the number of channels on."""
+    def _check_memory(self, places: int, channels: int) -> None:
+        """Say what the fit will hold, or refuse before it does."""
         needed = Gaussians.bytes(places, channels)
         log.info("%d Gaussians of %d channels take %.2f GB while fitting", places, channels, needed / 2**30)
         if needed > byte_count(self.memory):
@@ -120,7 +126,6 @@ class PaDiM(Detector):
                 f"{places} Gaussians of {channels} channels take {needed / 2**30:.2f} GB, memory allows {self.memory}; lower "
                 "channels or size, choose a coarser grid, or raise memory"
             )
-        return channels
 
     def _regularise(self, covariance: Array, mean: Array) -> None:
         """Add epsilon to every diagonal, in place (equation 1)."""
@@ -137,7 +142,7 @@ class PaDiM(Detector):
 
     def _joined(self, features: Features) -> tuple[Array, tuple[int, int]]:
         """All layers' patches side by side, (P, C), and the grid's (rows, columns)."""
-        shape = grid_shape(features.size, self.grid)
+        shape = places(features, self.grid)
         layers = on_grid(features, shape, pooling=self.pooling, upsampling=self.upsampling)
         if self.scale == "picture":
             layers = [layer / max(float(np.linalg.norm(layer, axis=1).mean()), 1e-12) for layer in layers]
@@ -170,6 +175,8 @@ class PaDiM(Detector):
     def _restore(self, state: State) -> None:
         mean = state.array("mean", (None, None))
         whiten = state.array("whiten", (*mean.shape, mean.shape[1]))
-        channels = state.array("channels", (mean.shape[1],))
+        channels = state.array("channels", (mean.shape[1],), kind="i")
+        if channels.min() < 0:
+            raise BadModelFile("its channels do not fit its backbone; fit it again")
         extract = self._extractor(state.graphs.get("backbone"), state.pair("frame"))
         self.mean_, self.whiten_, self.channels_, self._extract = mean, whiten, channels, extract

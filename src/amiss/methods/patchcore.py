@@ -30,7 +30,7 @@ from amiss.kit.coreset import greedy_k_centre, project
 from amiss.kit.extract import Aspect, Features, ImageExtractor
 from amiss.kit.maps import ScoreRule, reweighted, top_mean
 from amiss.kit.memory import MemoryBank
-from amiss.kit.patches import cell_box, grid_shape, on_grid, regrid, squeeze, unfold
+from amiss.kit.patches import cell_box, on_grid, places, regrid, squeeze, unfold
 from amiss.spread import GridSpread
 from amiss.types import Result, Sample, Truth
 
@@ -183,7 +183,7 @@ class PatchCore(Detector):
 
         return  one (P, C_l) array a layer (one in all for `patchify`); the grid's (rows, columns)
         """
-        shape = max(features.grids) if self.grid is None else grid_shape(features.size, self.grid)
+        shape = places(features, self.grid)
         if self.embedding == "avgpool":
             layers = on_grid(features, shape, pooling=self.pooling, border=self.border)
         else:

@@ -8,8 +8,8 @@ weighted mean; the picture's score the mean of the top 1 %. One bank may hold ma
 Where we differ, each by a field: any backbone, so that `layers` of a CNN are brought to one grid (`grid`) and the descriptor of
 one without a class token is the mean of its last tap; the picture keeps its proportions and is not cropped (`aspect`); the
 score is taken over the places rather than over the blurred map (`over`); the blur is wider and mirrors the border (`blur`).
-`amiss methods rad` lists the fields; the preset `paper` sets them as the published code has them, to be used with a DINOv3
-graph and `layers = 3, 6, 9, 11` (docs/backbones.md).
+`amiss methods rad` lists the fields; the preset `paper` sets them as the published code has them, but for crop and blur, to be
+used with a DINOv3 graph and `layers = 3, 6, 9, 11` (docs/backbones.md).
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from amiss.fields import byte_count, option
 from amiss.kit.extract import Aspect, Features, ImageExtractor
 from amiss.kit.gallery import Gallery, Precision, Shelves
 from amiss.kit.maps import Area, area_score
-from amiss.kit.patches import cell_box, grid_shape, on_grid, unit
+from amiss.kit.patches import cell_box, on_grid, places, unit
+from amiss.kit.subset import in_sequence
 from amiss.spread import GridSpread
 from amiss.types import Result, Sample, Truth
 
@@ -55,7 +56,7 @@ class RAD(Detector):
     backbone: str = option("efficientnet_lite0", "embedded backbone, an added one, or the path of an ONNX file")
     layers: tuple[int, ...] = option((4, 8, 16, 32), "feature layers, each with a bank of its own", some=True)
     weights: tuple[float, ...] = option((), "weight of each layer's score; empty for equal ones", least=0)
-    grid: int = option(16, "stride of the grid of places", least=1)
+    grid: int | None = option(16, "stride of the grid of places; none for the finest layer's", least=1)
     size: int = option(320, "the network sees size x size pixels of area", least=32, most=4096)
     aspect: Aspect = option("keep", "keep the proportions that most pictures have, or force a square")
     pooling: int = option(1, "side of the neighbourhood a patch looks at, odd", least=1, odd=True)
@@ -86,7 +87,7 @@ class RAD(Detector):
         self, samples: Iterable[Sample], truths: Sequence[Truth] | None, progress: Progress, workdir: Path | None
     ) -> None:
         extract = self._extractor(None, None)
-        parts = samples if isinstance(samples, Sequence) else list(samples)
+        parts = in_sequence(samples)
         extract.pin(parts)
         shelves = Shelves(len(parts), precision=self.precision, memory=byte_count(self.memory))
         ids, shapes = [], []
@@ -108,7 +109,7 @@ class RAD(Detector):
 
     def _patches(self, features: Features) -> tuple[list[Array], tuple[int, int]]:
         """Unit vectors of every layer on the common grid, (P, C_l) each, and the grid's (rows, columns)."""
-        shape = grid_shape(features.size, self.grid)
+        shape = places(features, self.grid)
         return [unit(layer) for layer in on_grid(features, shape, pooling=self.pooling)], shape
 
     # -- predict -------------------------------------------------------------------------------------------------------
@@ -150,7 +151,10 @@ class RAD(Detector):
     def _restore(self, state: State) -> None:
         frame = state.pair("frame")
         self.gallery_ = Gallery.restored(state, memory=byte_count(self.memory))
-        self.samples_, self.shapes_ = list(state.fact("samples")), state.array("shapes", (len(self.gallery_), 2))
+        self.samples_, self.shapes_ = (
+            state.names("samples", len(self.gallery_)),
+            state.array("shapes", (len(self.gallery_), 2), kind="i"),
+        )
         self._extract = self._extractor(state.graphs.get("backbone"), frame)
 
 

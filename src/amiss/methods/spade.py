@@ -28,6 +28,7 @@ from amiss.kit.extract import Aspect, Features, ImageExtractor
 from amiss.kit.gallery import Gallery, Precision, Shelves
 from amiss.kit.maps import top_mean
 from amiss.kit.patches import cell_box, regrid
+from amiss.kit.subset import in_sequence
 from amiss.spread import GridSpread
 from amiss.types import Result, Sample, Truth
 
@@ -77,7 +78,7 @@ class SPADE(Detector):
         self, samples: Iterable[Sample], truths: Sequence[Truth] | None, progress: Progress, workdir: Path | None
     ) -> None:
         extract = self._extractor(None, None)
-        parts = samples if isinstance(samples, Sequence) else list(samples)
+        parts = in_sequence(samples)
         extract.pin(parts)
         shelves = Shelves(len(parts), precision=self.precision, memory=byte_count(self.memory))
         ids = []
@@ -140,7 +141,7 @@ class SPADE(Detector):
     def _restore(self, state: State) -> None:
         frame = state.pair("frame")
         self.gallery_ = Gallery.restored(state, memory=byte_count(self.memory))
-        self.samples_ = list(state.fact("samples"))
+        self.samples_ = state.names("samples", len(self.gallery_))
         self._extract = self._extractor(state.graphs.get("backbone"), frame)
 
 
