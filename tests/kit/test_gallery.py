@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -176,3 +177,17 @@ def test_fewer_pictures_than_announced_leave_no_empty_ones() -> None:
 def test_a_grid_that_does_not_fit_the_vectors_is_refused() -> None:
     with pytest.raises(BadField, match="grid"):
         Gallery((np.zeros((4, 1, 2), np.float32),), np.zeros((1, 2), np.float32), ((3, 2),))
+
+
+def test_a_search_anywhere_holds_no_more_than_a_few_blocks() -> None:
+    """Many places and few channels: the products, not the vectors, are what grows."""
+    pictures, queries = normal(20, 400, 4), normal(400, 4, seed=1)
+    gallery = shelved(pictures, (20, 20))
+    gallery.nearest(0, queries, np.arange(20), radius=1)  # the norms are computed once
+    tracemalloc.start()
+    try:
+        gallery.nearest(0, queries, np.arange(20), radius=None, k=2)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 40 * 2**20  # one product of all would take 12 MB for each of its five copies

@@ -30,3 +30,8 @@ def test_one_good_part_is_enough_to_rank_a_stain() -> None:
 def test_an_impossible_field_is_refused_by_name(field: str, value: object) -> None:
     with pytest.raises(BadField, match=field):
         quick(**{field: value})
+
+
+def test_an_epsilon_too_small_to_invert_with_is_refused_with_the_way_out() -> None:
+    with pytest.raises(BadField, match="too small to invert"):
+        quick(epsilon=1e-30).fit([*good("texture", 2)])

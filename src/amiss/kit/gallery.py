@@ -62,7 +62,7 @@ class Gallery:
         """
         tokens, grids = state.array("tokens", (None, None)), state.array("grids", (None, 2), kind="i")
         cells = [(int(rows), int(columns)) for rows, columns in grids]
-        if not len(tokens) or not cells or grids.min() < 1:
+        if not len(tokens) or not cells or grids.min() < 1 or f"layer_{len(cells)}" in state.arrays:
             raise BadModelFile("its gallery does not fit its pictures; fit it again")
         layers = [state.array(f"layer_{i}", (r * c, len(tokens), None)) for i, (r, c) in enumerate(cells)]
         return cls(tuple(layers), tokens, tuple(cells), _wide(layers, memory))

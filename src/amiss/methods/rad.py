@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from amiss.contract import Detector, Progress, State
-from amiss.errors import BadField
+from amiss.errors import BadField, BadModelFile
 from amiss.fields import byte_count, option
 from amiss.kit.extract import Aspect, Features, ImageExtractor
 from amiss.kit.gallery import Gallery, Precision, Shelves
@@ -155,6 +155,8 @@ class RAD(Detector):
             state.names("samples", len(self.gallery_)),
             state.array("shapes", (len(self.gallery_), 2), kind="i"),
         )
+        if self.shapes_.min() < 1:
+            raise BadModelFile("its pictures have no size; fit it again")
         self._extract = self._extractor(state.graphs.get("backbone"), frame)
 
 
