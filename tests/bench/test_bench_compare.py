@@ -163,3 +163,12 @@ def test_a_folder_without_cells_or_another_method_is_refused(tmp_path: Path) -> 
         side(f"{root}:two")
     with pytest.raises(BadLayout, match="no finished cell"):
         side(str(tmp_path / "nothing"))
+
+
+def test_seeds_that_judged_other_pictures_are_not_averaged() -> None:
+    """As under contaminated:SHARE, where each seed leaves another test split."""
+    first, second = judged(*scores(0)), judged(*scores(1))
+    for number, each in enumerate(second["judged"]):
+        each["digest"] = f"other{number}"
+    with pytest.raises(BadLayout, match="differ from seed to seed"):
+        compare(one_side("a", x={0: first, 1: second}), one_side("b", x={0: first, 1: second}))
