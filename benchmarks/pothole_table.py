@@ -1,6 +1,6 @@
 """Write a CSV of the pothole pictures for `amiss bench`: that set keeps pictures and disparities side by side.
 
-    python benchmarks/pothole_table.py [--data ../shared/data] [--out build/bench/pothole.csv]
+python benchmarks/pothole_table.py [--data ../shared/data] [--out build/bench/pothole.csv]
 """
 
 from __future__ import annotations
