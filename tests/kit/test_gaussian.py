@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amiss.kit.gaussian import Gaussians, mahalanobis, whitening
+from amiss.kit.threads import one_thread
 from tests.papers import oracles
 
 Array = npt.NDArray[Any]
@@ -120,3 +121,15 @@ def test_what_learning_holds_is_what_was_said_and_does_not_grow_with_the_count()
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] * 1.1 and max(peaks) < Gaussians.bytes(100, 40) * 1.25
+
+
+def test_small_matrices_run_on_one_thread_and_the_others_get_theirs_back() -> None:
+    from threadpoolctl import threadpool_info
+
+    def threads() -> list[int]:
+        return [info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"]
+
+    before = threads()
+    with one_thread():
+        assert set(threads()[:1]) <= {1}
+    assert threads() == before

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from amiss.contract import State
 from amiss.errors import BadField, BadModelFile
+from amiss.kit.threads import one_thread
 
 Array = npt.NDArray[Any]
 Precision = Literal["half", "single"]
@@ -191,7 +192,8 @@ def _within(bank: Array, queries: Array, images: Array, bias: Array, k: int, win
         part = slice(start, start + step)
         block = _block(bank, part, images)  # (c, K, C)
         sight = np.ascontiguousarray(queries[cells[part]].transpose(0, 2, 1))  # (c, C, w); this order multiplies fastest
-        closeness = np.matmul(block, sight)  # (c, K, w)
+        with one_thread():
+            closeness = np.matmul(block, sight)  # (c, K, w)
         closeness = np.subtract(closeness.transpose(0, 2, 1), bias[part, None], order="C").reshape(-1, count)  # (c * w, K)
         found, valid = _largest(closeness, k), inside[part].ravel()
         seer, offset = cells[part].ravel()[valid], np.tile(mirror, len(block))[valid]

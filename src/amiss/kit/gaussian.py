@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from amiss.kit.threads import one_thread
+
 Array = npt.NDArray[Any]
 
 _BATCH = 16  # samples gathered before one matrix product per place
@@ -51,7 +53,8 @@ class Gaussians:
         batch -= mean[:, None].astype(np.float32)
         shift = (mean - self._mean) * np.sqrt(self.count * more / total)
         pulled = np.concatenate([batch, shift[:, None].astype(np.float32)], axis=1)
-        self._scatter += np.matmul(pulled.transpose(0, 2, 1), pulled)
+        with one_thread():
+            self._scatter += np.matmul(pulled.transpose(0, 2, 1), pulled)
         self._mean += (mean - self._mean) * (more / total)
         self.count = total
 
@@ -74,12 +77,11 @@ def whitening(covariance: Array, progress: Callable[[int, int], None]) -> Array:
     return  (P, d, d) float32, lower triangular, in the place of the covariances
     raises  numpy.linalg.LinAlgError where one is not positive definite
     """
-    import scipy.linalg
-
-    for place, matrix in enumerate(covariance):
-        factor = np.linalg.cholesky(matrix.astype(np.float64))
-        covariance[place] = scipy.linalg.lapack.dtrtri(factor, lower=1)[0]
-        progress(place + 1, len(covariance))
+    with one_thread():
+        for place, matrix in enumerate(covariance):
+            factor = np.linalg.cholesky(matrix.astype(np.float64))
+            covariance[place] = np.tril(np.linalg.inv(factor))
+            progress(place + 1, len(covariance))
     return covariance
 
 
