@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from amiss.backbones.runtime import EMBEDDED, Backbone, load_graph
+from amiss.kit.candidates import steady_heap
 from amiss.types import Sample
 
 Array = npt.NDArray[Any]
@@ -98,6 +99,7 @@ class ImageExtractor:
         model; None to load them by name     frame  the (h, w) that every picture is brought to, for methods that compare
         places; None to follow each picture's own proportions
         """
+        steady_heap()
         self.layers, self.size, self.aspect, self.token, self.frame = layers, size, aspect, token, frame
         self._name = backbone
         self._known = backbone == EMBEDDED and graph is None
