@@ -9,7 +9,6 @@ pictures and disparities side by side; its pictures are read through a CSV writt
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import subprocess
@@ -19,6 +18,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pothole_table import write_table
 
 CATEGORIES = {
     "hazelnut": "hazelnut_toy/hazelnut",
@@ -64,14 +65,7 @@ def source(data: Path, name: str, folder: Path) -> Path:
     if not (root / "train" / "good" / "rgb").is_dir():
         return root
     table = folder / f"{root.name}.csv"
-    with table.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "label", "split", "mask"])
-        for split in ("train", "test"):
-            for path in sorted((root / split).glob("*/rgb/*")):
-                kind = path.parts[-3]
-                mask = root / "ground_truth" / kind / f"{path.stem}_mask.png"
-                writer.writerow([path.resolve(), kind, split, mask.resolve() if mask.is_file() else ""])
+    write_table(root, table)
     return table
 
 

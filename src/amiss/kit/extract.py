@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from amiss.backbones.runtime import EMBEDDED, Backbone, load_graph
+from amiss.contract import Progress
 from amiss.kit.candidates import steady_heap
 from amiss.types import Sample
 
@@ -117,6 +118,19 @@ class ImageExtractor:
         if shapes:
             height, width, _ = sorted(shapes, key=lambda shape: (shape[0] / shape[1], shape))[(len(shapes) - 1) // 2]
             self.frame = network_size((height, width), self.size, self.aspect)
+
+    def framed(
+        self, samples: Sequence[Sample], *, check: Callable[[Sample], None], progress: Progress, cache: Path | None
+    ) -> Iterator[tuple[Sample, Features]]:
+        """Every sample with its features, on the frame that suits most of them: the reading pass of a fit that compares places.
+
+        check  called with each sample before it is read     progress  called with (stage, done, total)
+        """
+        self.pin(samples)
+        for done, sample in enumerate(samples, start=1):
+            check(sample)
+            yield sample, self(sample, cache=cache)
+            progress("reading good parts", done, len(samples))
 
     def seen(self, image: Array) -> tuple[int, int]:
         """The (h, w) that the network sees of a picture."""

@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -101,7 +102,7 @@ class Ensemble(Detector):
                 workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="amiss-")))
             for number, detector in enumerate(self.built(), start=1):
                 stage = f"member {number} of {len(self.members)}, {detector.name}: "
-                told: Progress = lambda text, done, total, stage=stage: progress(stage + text, done, total)  # type: ignore[misc]  # noqa: E731
+                told = partial(_told, progress, stage)
                 levels.append(self._level(detector, Subset(parts, rest), Subset(parts, held), told, workdir))
                 fitted.append(detector.unfitted().fit(parts, progress=told, workdir=workdir))
         self.members_, self.levels_ = fitted, np.array([(*level.score, *level.place) for level in levels])
@@ -173,6 +174,11 @@ class Ensemble(Detector):
             graphs = {key[len(prefix) :]: graph for key, graph in state.graphs.items() if key.startswith(prefix)}
             member.restore(State(arrays, facts[index], graphs))
         self.members_, self.levels_ = members, levels
+
+
+def _told(progress: Progress, prefix: str, stage: str, done: int, total: int | None) -> None:
+    """Progress of one member, named as such."""
+    progress(prefix + stage, done, total)
 
 
 def _member(text: str, seed: int) -> Detector:

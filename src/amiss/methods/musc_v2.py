@@ -21,6 +21,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -135,7 +136,7 @@ class MuScV2(Detector):
         vectors = [np.concatenate([member.groups[g] for member in members]) for g in range(len(members[0].groups))]
         for number, group in enumerate(vectors, start=1):
             stage = f"comparing, layer {number} of {len(vectors)}"
-            found = pool_distances(group, counts, lambda done, total, stage=stage: progress(stage, done, total))  # type: ignore[misc]
+            found = pool_distances(group, counts, partial(progress, stage))
             scores += lowest_mean(found, self.share, len(members) - 1)
         self.maps_, self.vectors_, self.counts_ = scores / len(vectors), vectors, counts
         self.members_ = {digest: index for index, digest in reversed(list(enumerate(digests)))}

@@ -89,17 +89,14 @@ class PaDiM(Detector):
     ) -> None:
         extract = self._extractor(None, None)
         parts = in_sequence(samples)
-        extract.pin(parts)
         gaussians: Gaussians | None = None
-        for index, sample in enumerate(parts):
-            self._check_modality(sample)
-            vectors, _ = self._joined(extract(sample, cache=workdir))
+        for _, features in extract.framed(parts, check=self._check_modality, progress=progress, cache=workdir):
+            vectors, _ = self._joined(features)
             if gaussians is None:
                 picks = self._drawn(vectors.shape[1])
                 self._check_memory(len(vectors), len(picks))
                 gaussians = Gaussians(len(vectors), len(picks))
             gaussians.add(vectors[:, picks])
-            progress("reading good parts", index + 1, len(parts))
         assert gaussians is not None  # fit has seen that there is a first sample
         mean, covariance = gaussians.mean(), gaussians.covariance()
         if gaussians.count <= len(picks):

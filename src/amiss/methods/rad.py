@@ -88,17 +88,13 @@ class RAD(Detector):
     ) -> None:
         extract = self._extractor(None, None)
         parts = in_sequence(samples)
-        extract.pin(parts)
         shelves = Shelves(len(parts), precision=self.precision, memory=byte_count(self.memory))
         ids, shapes = [], []
-        for index, sample in enumerate(parts):
-            self._check_modality(sample)
-            features = extract(sample, cache=workdir)
+        for sample, features in extract.framed(parts, check=self._check_modality, progress=progress, cache=workdir):
             layers, shape = self._patches(features)
             shelves.add(layers, _descriptor(features))
             ids.append(sample.id)
             shapes.append(features.shape)
-            progress("reading good parts", index + 1, len(parts))
         self.gallery_ = shelves.gallery((shape,) * len(self.layers))
         self.samples_, self.shapes_, self._extract = ids, np.array(shapes, np.int32), extract
 

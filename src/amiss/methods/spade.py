@@ -79,15 +79,11 @@ class SPADE(Detector):
     ) -> None:
         extract = self._extractor(None, None)
         parts = in_sequence(samples)
-        extract.pin(parts)
         shelves = Shelves(len(parts), precision=self.precision, memory=byte_count(self.memory))
         ids = []
-        for index, sample in enumerate(parts):
-            self._check_modality(sample)
-            features = extract(sample, cache=workdir)
+        for sample, features in extract.framed(parts, check=self._check_modality, progress=progress, cache=workdir):
             shelves.add(features.layers, _descriptor(features))
             ids.append(sample.id)
-            progress("reading good parts", index + 1, len(parts))
         self.gallery_ = shelves.gallery(features.grids)
         self.samples_, self._extract = ids, extract
 
