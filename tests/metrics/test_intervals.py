@@ -7,7 +7,7 @@ import pytest
 from amiss.errors import BadField
 from amiss.metrics import ranking
 from amiss.metrics.intervals import THRESHOLDS, PictureCounts, thresholds
-from amiss.metrics.regions import PixelScores
+from amiss.metrics.regions import PixelScores, masked
 
 Array = npt.NDArray[np.generic]
 FIGURES = {
@@ -65,7 +65,7 @@ def test_the_bound_of_a_perfect_ranking_is_what_that_many_won_pairs_allow():
 def test_counts_on_thresholds_give_nearly_the_exact_figures():
     maps, masks = pictures(np.random.default_rng(2), 20)
     pixels = PixelScores.collect(maps, masks)
-    counts = PictureCounts.collect(pixels, maps, masks)
+    counts = PictureCounts.collect(pixels, masked(maps, masks))
     quantised = counts.figures(np.ones((1, 20)), 0.3)[0]
     assert quantised == pytest.approx([pixels.auroc(), pixels.average_precision(), pixels.aupro(0.3)], abs=3e-3)
 
@@ -74,7 +74,7 @@ def test_counts_are_exact_where_there_are_fewer_scores_than_thresholds():
     # one picture: region of two pixels at 3 and 1, fine pixels 2, 0
     maps, masks = [np.array([[3.0, 1.0, 2.0, 0.0]])], [np.array([[True, True, False, False]])]
     pixels = PixelScores.collect(maps, masks)
-    counts = PictureCounts.collect(pixels, maps, masks)
+    counts = PictureCounts.collect(pixels, masked(maps, masks))
     assert thresholds(pixels).tolist() == [0, 1, 2, 3]
     # pairs won: 3>2, 3>0, 1>0 of 4; AP: 1/2 at 3, then 2/3 at 1
     assert counts.figures(np.ones((1, 1)), 1.0)[0][:2] == pytest.approx([0.75, 0.5 + 0.5 * 2 / 3])
@@ -85,7 +85,7 @@ def test_counts_are_exact_where_there_are_fewer_scores_than_thresholds():
 def test_weights_stand_for_pictures_drawn_that_often():
     maps, masks = pictures(np.random.default_rng(3), 6)
     pixels = PixelScores.collect(maps, masks)
-    counts = PictureCounts.collect(pixels, maps, masks)
+    counts = PictureCounts.collect(pixels, masked(maps, masks))
     picks = [0, 1, 1, 2, 3, 3]
     drawn = PixelScores.collect([maps[i] for i in picks], [masks[i] for i in picks])
     weights = np.bincount(picks, minlength=6)[None].astype(float)
@@ -97,7 +97,7 @@ def test_a_picture_interval_holds_its_figure_and_is_wider_than_one_over_pixels()
     maps, masks = pictures(np.random.default_rng(4), 16)
     pixels = PixelScores.collect(maps, masks)
     exact = pixels.auroc(), pixels.average_precision(), pixels.aupro(0.3)
-    found = PictureCounts.collect(pixels, maps, masks).intervals(exact, 0.3, draws=400)
+    found = PictureCounts.collect(pixels, masked(maps, masks)).intervals(exact, 0.3, draws=400)
     for value, (low, high) in zip(exact, found, strict=True):
         assert 0 <= low <= value <= high <= 1
     scores, labels = np.concatenate([m.ravel() for m in maps]), np.concatenate([m.ravel() for m in masks])
@@ -113,7 +113,7 @@ def test_picture_intervals_cover_the_value_of_many_pictures_about_as_often_as_th
         maps, masks = pictures(rng, 40, side=16)
         pixels = PixelScores.collect(maps, masks)
         exact = pixels.auroc(), pixels.average_precision(), pixels.aupro(0.3)
-        low, high = PictureCounts.collect(pixels, maps, masks).intervals(exact, 0.3, draws=200)[0]
+        low, high = PictureCounts.collect(pixels, masked(maps, masks)).intervals(exact, 0.3, draws=200)[0]
         held += low <= truth <= high
     assert 0.83 <= held / 40 <= 1
 
@@ -123,4 +123,4 @@ def test_there_are_at_most_so_many_thresholds_and_impossible_levels_are_refused(
     pixels = PixelScores.collect(maps, masks)
     assert len(thresholds(pixels)) <= THRESHOLDS
     with pytest.raises(BadField, match="level"):
-        PictureCounts.collect(pixels, maps, masks).intervals((0.5, 0.5, 0.5), 0.3, level=2)
+        PictureCounts.collect(pixels, masked(maps, masks)).intervals((0.5, 0.5, 0.5), 0.3, level=2)

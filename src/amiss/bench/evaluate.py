@@ -19,7 +19,7 @@ from amiss.data.readers import printable
 from amiss.errors import BadField, BadLayout, UndefinedMetric
 from amiss.metrics import ranking
 from amiss.metrics.intervals import PictureCounts
-from amiss.metrics.regions import PixelScores
+from amiss.metrics.regions import PixelScores, masked
 from amiss.model import Model
 from amiss.types import Result
 
@@ -180,7 +180,7 @@ def _pixel_figures(run: _Run, found: _Figures, limit: float) -> PictureCounts | 
     shown = [(entry, result) for entry, result in _kept(run) if result.map is not None]
     try:
         pixels = PixelScores.collect(*_unzipped(_pairs(shown)))
-        counts = PictureCounts.collect(pixels, *_unzipped(_pairs(shown)))
+        counts = PictureCounts.collect(pixels, masked(*_unzipped(_pairs(shown))))
     except UndefinedMetric as error:
         reason = str(error) if shown else "the method marks no place"
         found.reasons |= dict.fromkeys(names, reason)

@@ -14,23 +14,38 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import zip_longest
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import Self
 
 from amiss.errors import BadField, BadSample, UndefinedMetric
 from amiss.metrics.ranking import Steps
 
 Array = npt.NDArray[Any]
+T = TypeVar("T")
+
+
+class Picture(NamedTuple):
+    """What one picture adds to a curve of region overlap.
+
+    fine    (n,) scores of its fine pixels     marked  (m,) scores of pixels in its regions, those of two regions twice
+    shares  (m,) what each marked pixel adds to the overlap of its region     regions  how many there are
+    """
+
+    fine: Array
+    marked: Array
+    shares: Array
+    regions: int
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class PixelScores:
-    """All that the pixel metrics need of a set of maps; made by `collect`.
+class Overlap:
+    """All that the area under a mean region overlap needs; made by `gather`.
 
-    fine     (N,) scores of fine pixels, ascending     defective  (M,) scores of defective pixels, ascending
-    weights  (M,) what each defective pixel adds to the mean overlap, 1 / (area of its region x number of regions)
+    fine     (N,) scores of fine pixels, ascending     defective  (M,) scores of pixels in regions, ascending
+    weights  (M,) what each of those adds to the mean overlap: its share of its region / number of regions
     """
 
     fine: Array
@@ -38,27 +53,23 @@ class PixelScores:
     weights: Array
 
     @classmethod
-    def collect(cls, maps: Iterable[Array], masks: Iterable[Array]) -> PixelScores:
-        """Read maps and masks one pair at a time; beyond the scores themselves one more picture is held.
+    def gather(cls, pictures: Iterable[Picture]) -> Self:
+        """Read pictures one at a time; beyond the scores themselves one more picture is held.
 
-        maps   each (H, W), raw, higher is more anomalous; sizes may differ, float32 stays float32
-        masks  each (H, W) bool of its map's shape, true is defective, all false for a good picture
-        raises  BadSample naming the index of a pair that does not fit; UndefinedMetric without fine or defective pixels
+        raises  UndefinedMetric without fine or defective pixels
         """
         fine, defective, weights = _Growing(np.float32), _Growing(np.float32), _Growing(np.float64)
-        pictures = regions = 0
-        for scores, mask in _pairs(maps, masks):
-            pictures += 1
-            fine.add(scores[~mask])
-            if mask.any():
-                shares, count = region_shares(mask)
-                regions += count
-                defective.add(scores[mask])
-                weights.add(shares)
+        count = regions = 0
+        for picture in pictures:
+            count += 1
+            fine.add(picture.fine)
+            defective.add(picture.marked)
+            weights.add(picture.shares)
+            regions += picture.regions
         ascending, marked = fine.array(), defective.array()
         if not len(ascending) or not regions:
             missing = "fine" if regions else "defective"
-            raise UndefinedMetric(f"no {missing} pixel in {pictures} pictures; pixel metrics need fine and defective ones")
+            raise UndefinedMetric(f"no {missing} pixel in {count} pictures; pixel metrics need fine and defective ones")
         dtype = np.result_type(ascending, marked)
         ascending, marked = ascending.astype(dtype, copy=False), marked.astype(dtype, copy=False)
         ascending.sort()
@@ -69,6 +80,35 @@ class PixelScores:
     def steps(self) -> Steps:
         """The counts of fine and defective pixels at every distinct score of a defective one."""
         return Steps.between(self.fine, self.defective)
+
+    def area(self, limit: float) -> float:
+        """Area under the mean region overlap up to a false-positive rate, divided by that rate.
+
+        limit   false-positive rate at which the area ends, 0 < limit <= 1
+        raises  BadField for another limit
+        """
+        check_limit(limit)
+        steps = self.steps
+        used = slice(int(np.searchsorted(steps.above, limit * steps.good, side="right")))  # the rest lies beyond the limit
+        overlap = self.weights[::-1].cumsum()
+        overlap /= overlap[-1]  # at the lowest score all regions are whole; the long sum may miss 1 by its rounding
+        overlap = overlap[steps.caught[used] - 1]  # (K,) descending thresholds
+        # From one defective score to the next only the rate grows; at the score itself both may, along one slope.
+        rate, height = np.zeros(2 * len(overlap) + 2), np.zeros(2 * len(overlap) + 2)
+        np.divide(steps.above[used], steps.good, out=rate[1:-1:2])
+        np.divide(steps.reached[used], steps.good, out=rate[2:-1:2])
+        rate[-1] = 1.0
+        height[2::2], height[3::2] = overlap, overlap
+        return _area(rate, height, limit) / limit
+
+
+class PixelScores(Overlap):
+    """An overlap in which every defective pixel stands once, so that pixels can be ranked as well."""
+
+    @classmethod
+    def collect(cls, maps: Iterable[Array], masks: Iterable[Array]) -> PixelScores:
+        """Gather maps and masks; arguments and errors as `masked` and `gather`."""
+        return cls.gather(masked(maps, masks))
 
     def auroc(self) -> float:
         """Share of (fine, defective) pixel pairs ranked rightly, ties one half."""
@@ -83,24 +123,8 @@ class PixelScores:
         return self.steps.f1_max()
 
     def aupro(self, limit: float = 0.3) -> float:
-        """Area under the mean region overlap up to a false-positive rate, divided by that rate.
-
-        limit   false-positive rate at which the area ends, 0 < limit <= 1
-        raises  BadField for another limit
-        """
-        _check_limit(limit)
-        steps = self.steps
-        used = slice(int(np.searchsorted(steps.above, limit * steps.good, side="right")))  # the rest lies beyond the limit
-        overlap = self.weights[::-1].cumsum()
-        overlap /= overlap[-1]  # at the lowest score all regions are whole; the long sum may miss 1 by its rounding
-        overlap = overlap[steps.caught[used] - 1]  # (K,) descending thresholds
-        # From one defective score to the next only the rate grows; at the score itself both may, along one slope.
-        rate, height = np.zeros(2 * len(overlap) + 2), np.zeros(2 * len(overlap) + 2)
-        np.divide(steps.above[used], steps.good, out=rate[1:-1:2])
-        np.divide(steps.reached[used], steps.good, out=rate[2:-1:2])
-        rate[-1] = 1.0
-        height[2::2], height[3::2] = overlap, overlap
-        return _area(rate, height, limit) / limit
+        """Area under the mean overlap of the 8-connected regions; limit and errors as `area`."""
+        return self.area(limit)
 
 
 def pixel_auroc(maps: Iterable[Array], masks: Iterable[Array]) -> float:
@@ -119,12 +143,13 @@ def pixel_f1_max(maps: Iterable[Array], masks: Iterable[Array]) -> float:
 
 
 def aupro(maps: Iterable[Array], masks: Iterable[Array], *, limit: float = 0.3) -> float:
-    """Area under the per-region overlap curve; arguments and errors as PixelScores.collect and PixelScores.aupro."""
-    _check_limit(limit)
+    """Area under the per-region overlap curve; arguments and errors as PixelScores.collect and Overlap.area."""
+    check_limit(limit)
     return PixelScores.collect(maps, masks).aupro(limit)
 
 
-def _check_limit(limit: float) -> None:
+def check_limit(limit: float) -> None:
+    """raises  BadField for a limit that is no false-positive rate above 0"""
     if not 0 < limit <= 1:
         raise BadField(f"limit = {limit}: the false-positive rate at which the area ends, above 0 and at most 1, e.g. 0.3")
 
@@ -141,14 +166,30 @@ def _area(x: Array, y: Array, limit: float) -> float:
     return area
 
 
-def _pairs(maps: Iterable[Array], masks: Iterable[Array]) -> Iterator[tuple[Array, Array]]:
-    """Checked pairs; maps come as float32 or float64 of this machine."""
+def masked(maps: Iterable[Array], masks: Iterable[Array]) -> Iterator[Picture]:
+    """Pictures whose regions are the 8-connected ones of their masks.
+
+    maps   each (H, W), raw, higher is more anomalous; sizes may differ, float32 stays float32
+    masks  each (H, W) bool of its map's shape, true is defective, all false for a good picture
+    raises  BadSample naming the index of a pair that does not fit
+    """
+    for index, (scores, raw) in enumerate(paired(maps, masks, "masks")):
+        mask = checked_mask(np.asarray(raw), scores.shape, f"mask {index}")
+        shares, regions = region_shares(mask) if mask.any() else (np.empty(0), 0)
+        yield Picture(scores[~mask], scores[mask], shares, regions)
+
+
+def paired(maps: Iterable[Array], truths: Iterable[T], name: str) -> Iterator[tuple[Array, T]]:
+    """Each checked map, float32 or float64 of this machine, with its truth.
+
+    name    of the truths     raises  BadSample for a map that cannot be ranked, and for more of one than of the other
+    """
     missing: Any = object()
-    for index, (scores, mask) in enumerate(zip_longest(maps, masks, fillvalue=missing)):
-        if scores is missing or mask is missing:
-            longer, shorter = ("masks", "maps") if scores is missing else ("maps", "masks")
-            raise BadSample(f"more {longer} than {shorter}: there are only {index} {shorter}; give one mask a map")
-        yield _checked_map(np.asarray(scores), index), _checked_mask(np.asarray(mask), np.shape(scores), index)
+    for index, (scores, truth) in enumerate(zip_longest(maps, truths, fillvalue=missing)):
+        if scores is missing or truth is missing:
+            longer, shorter = (name, "maps") if scores is missing else ("maps", name)
+            raise BadSample(f"more {longer} than {shorter}: there are only {index} {shorter}; give each map one of the {name}")
+        yield _checked_map(np.asarray(scores), index), truth
 
 
 def _checked_map(scores: Array, index: int) -> Array:
@@ -160,11 +201,12 @@ def _checked_map(scores: Array, index: int) -> Array:
     return np.asarray(scores, np.float32 if single else np.float64)
 
 
-def _checked_mask(mask: Array, shape: tuple[int, ...], index: int) -> Array:
+def checked_mask(mask: Array, shape: tuple[int, ...], name: str) -> Array:
+    """raises  BadSample naming a mask that is not bool, or not of the shape of its map"""
     if mask.dtype != np.bool_:
-        raise BadSample(f"mask {index} is {mask.dtype}; wanted bool, true where the part is defective, e.g. mask > 0")
+        raise BadSample(f"{name} is {mask.dtype}; wanted bool, true where the part is defective, e.g. mask > 0")
     if mask.shape != shape:
-        raise BadSample(f"mask {index} has shape {mask.shape}, its map {shape}; bring the map to the size of the mask")
+        raise BadSample(f"{name} has shape {mask.shape}, its map {shape}; bring the map to the size of the mask")
     return mask
 
 
