@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from amiss.bench.evaluate import FIGURES
+from amiss.bench.figures import FIGURES
 from amiss.bench.papers import TAGS, papers, published
 from amiss.data.protocols import allowed
 

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from amiss.errors import BadField
+from amiss.errors import BadField, UndefinedMetric
 from amiss.metrics import ranking
 from amiss.metrics.intervals import THRESHOLDS, PictureCounts, thresholds
 from amiss.metrics.regions import PixelScores, masked
@@ -124,3 +124,33 @@ def test_there_are_at_most_so_many_thresholds_and_impossible_levels_are_refused(
     assert len(thresholds(pixels)) <= THRESHOLDS
     with pytest.raises(BadField, match="level"):
         PictureCounts.collect(pixels, masked(maps, masks)).intervals((0.5, 0.5, 0.5), 0.3, level=2)
+
+
+def test_the_interval_of_a_mean_auroc_agrees_with_resampling_by_the_book():
+    rng = np.random.default_rng(7)
+    kinds = np.repeat([0, 1, 4], [30, 12, 25])  # numbers need not follow one another
+    scores = np.round(rng.normal(np.choose(np.searchsorted([0, 1, 4], kinds), [0.0, 1.5, 0.5]), 1), 1)
+
+    def mean(scores: Array, kinds: Array) -> float:
+        pairs = [(kinds == 0) | (kinds == kind) for kind in (1, 4)]
+        return float(np.mean([ranking.auroc(scores[some], kinds[some] != 0) for some in pairs]))
+
+    drawn = []
+    for _ in range(1000):
+        picks = np.concatenate([rng.choice(np.flatnonzero(kinds == kind), (kinds == kind).sum()) for kind in (0, 1, 4)])
+        drawn.append(mean(scores[picks], kinds[picks]))
+    low, high = ranking.mean_auroc_interval(scores, kinds, draws=4000)
+    assert (low, high) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.015)
+    assert low < mean(scores, kinds) < high
+
+
+def test_the_interval_of_the_mean_of_one_kind_is_that_of_its_auroc():
+    rng = np.random.default_rng(8)
+    scores, labels = rng.normal(size=40), np.arange(40) % 3 == 0
+    assert ranking.mean_auroc_interval(scores, labels * 2) == ranking.auroc_interval(scores, labels)
+
+
+@pytest.mark.parametrize(("kinds", "missing"), [([0, 0, 0], "bad"), ([1, 2, 2], "good")])
+def test_a_mean_auroc_without_good_or_without_bad_samples_is_undefined(kinds, missing):
+    with pytest.raises(UndefinedMetric, match=f"is {missing}"):
+        ranking.mean_auroc_interval([1.0, 2.0, 3.0], kinds)

@@ -29,7 +29,8 @@ from typing import Any
 import numpy as np
 
 import amiss
-from amiss.bench.evaluate import FIGURES, Evaluation, Judged, evaluate
+from amiss.bench.evaluate import Evaluation, Judged, evaluate
+from amiss.bench.figures import FIGURES
 from amiss.bench.identity import FORMAT, commit, versions, write_whole
 from amiss.bench.misses import misses
 from amiss.bench.plan import Cell, Method, Source
@@ -142,6 +143,7 @@ def _row(name: str, found: Evaluation, speed: Sequence[float], gap: float, root:
     return {
         "category": name,
         **{figure: getattr(found, figure) for figure in FIGURES},
+        "au_spro": found.au_spro, "kinds": {kind: asdict(one) for kind, one in found.kinds.items()},
         "intervals": found.intervals, "reasons": found.reasons, "n_good": found.n_normal, "n_defective": found.n_anomalous,
         "false_alarms": found.false_alarms, "escapes": found.escapes, "reviewed_good": found.reviewed_good,
         "reviewed_defective": found.reviewed_defective, "seen_in_fit": found.seen_in_fit,

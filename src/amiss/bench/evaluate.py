@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from itertools import tee
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from amiss.bench.figures import FIGURES, Figures, Interval, Shown, image_figures, pixel_figures
+from amiss.bench.kinds import Kind, kind_figures, mean_au_spro
 from amiss.contract import Progress
-from amiss.data.dataset import Entry, Split
-from amiss.data.readers import printable
-from amiss.errors import BadField, BadLayout, UndefinedMetric
-from amiss.metrics import ranking
-from amiss.metrics.intervals import PictureCounts
-from amiss.metrics.regions import PixelScores, masked
+from amiss.data.dataset import Split
+from amiss.errors import BadField, BadLayout
 from amiss.model import Model
 from amiss.types import Result
-
-Array = npt.NDArray[Any]
-Interval = tuple[float, float]
-T = TypeVar("T")
-
-FIGURES = ("image_auroc", "image_ap", "image_f1max", "pixel_auroc", "pixel_ap", "aupro")
 
 
 @dataclass(frozen=True)
@@ -49,6 +39,8 @@ class Evaluation:
 
     intervals    95 % of each figure, by a bootstrap over pictures; where good and bad do not overlap, the image AUROC's
                  reaches down to `ranking.separated_bound`     ms_per_part  median, from file to verdict
+    image_auroc_logical and so on  where the data set is judged by kind of defect and averaged; AU-sPRO up to a rate of 0.05
+    kinds        figures of each kind of defect     au_spro  the mean AU-sPRO by limit
     seen_in_fit  pictures that were also fitted or calibrated on     pro  rates and overlaps of the PRO curve
     false_alarms, escapes  good parts called NG, defective parts called OK; None without calibration
     """
@@ -60,6 +52,14 @@ class Evaluation:
     pixel_auroc: float | None
     pixel_ap: float | None
     aupro: float | None
+    image_auroc_logical: float | None
+    image_auroc_structural: float | None
+    image_auroc_mean: float | None
+    au_spro_logical: float | None
+    au_spro_structural: float | None
+    au_spro_mean: float | None
+    au_spro: dict[str, float] | None
+    kinds: dict[str, Kind]
     n_normal: int
     n_anomalous: int
     ms_per_part: float
@@ -98,21 +98,20 @@ def evaluate(
         raise BadLayout("there is no test picture; give a data set with test/good and test/<kind>, or a CSV")
     if not 0 < limit <= 1:
         raise BadField(f"--limit {limit:g}: the largest false positive rate in AUPRO, above 0 and up to 1")
-    run = _Run(model, split, progress, workdir)
-    found = _Figures()
-    counts = _pixel_figures(run, found, limit)
-    _image_figures(run, found)
-    labels = [one.defective for one in run.judged]
+    run, found = _Run(model, split, progress, workdir), Figures()
+    shown = _kept(run)
+    scores, labels = np.array([one.score for one in run.judged]), np.array([one.defective for one in run.judged])
+    image_figures(scores, labels, found)
+    counts = pixel_figures(split.entries, shown, found, limit)
+    kinds = kind_figures(split.entries, scores, shown, found)
+    figures: dict[str, Any] = {name: found.values.get(name) for name in FIGURES}
     return Evaluation(
-        image_auroc=found.values.get("image_auroc"),
-        image_ap=found.values.get("image_ap"),
-        image_f1max=found.values.get("image_f1max"),
-        pixel_auroc=found.values.get("pixel_auroc"),
-        pixel_ap=found.values.get("pixel_ap"),
-        aupro=found.values.get("aupro"),
+        **figures,
         image_auroc_interval=found.intervals.get("image_auroc"),
-        n_normal=labels.count(False),
-        n_anomalous=labels.count(True),
+        kinds=kinds,
+        au_spro=mean_au_spro(kinds, split.entries[0].averaged),
+        n_normal=int((~labels).sum()),
+        n_anomalous=int(labels.sum()),
         ms_per_part=float(np.median([one.seconds for one in run.judged]) * 1e3),
         seen_in_fit=run.seen_in_fit,
         reasons=found.reasons,
@@ -123,94 +122,11 @@ def evaluate(
     )
 
 
-class _Figures:
-    """Figures with their intervals, or the reasons why they do not exist."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, float] = {}
-        self.intervals: dict[str, Interval] = {}
-        self.reasons: dict[str, str] = {}
-
-    def add(self, name: str, compute: Callable[[], float], interval: Callable[[], Interval]) -> None:
-        try:
-            self.values[name] = compute()
-            self.intervals[name] = interval()
-        except UndefinedMetric as error:
-            self.reasons[name] = str(error)
-
-
-def _image_figures(run: _Run, found: _Figures) -> None:
-    scores, labels = np.array([one.score for one in run.judged]), np.array([one.defective for one in run.judged])
-
-    def auroc_interval() -> Interval:
-        low, high = ranking.auroc_interval(scores, labels)
-        separated = ranking.auroc(scores, labels) == 1
-        return (ranking.separated_bound(int((~labels).sum()), int(labels.sum())), 1.0) if separated else (low, high)
-
-    found.add("image_auroc", lambda: ranking.auroc(scores, labels), auroc_interval)
-    found.add(
-        "image_ap", lambda: ranking.average_precision(scores, labels), _open(ranking.average_precision_interval, scores, labels)
-    )
-    found.add("image_f1max", lambda: ranking.f1_max(scores, labels), _open(ranking.f1_max_interval, scores, labels))
-
-
-def _open(interval: Callable[[Array, Array], Interval], scores: Array, labels: Array) -> Callable[[], Interval]:
-    """An interval that does not exist where good and defective parts do not overlap: every draw gives the same figure."""
-
-    def bounded() -> Interval:
-        if ranking.auroc(scores, labels) == 1:
-            raise UndefinedMetric("no interval: good and defective parts do not overlap, so every draw gives the same figure")
-        return interval(scores, labels)
-
-    return bounded
-
-
-def _pixel_figures(run: _Run, found: _Figures, limit: float) -> PictureCounts | None:
-    """Judge the split, and take the pixel figures where every defective picture has a mask."""
-    names = ("pixel_auroc", "pixel_ap", "aupro")
-    entries = run.split.entries
-    wanted = sum(entry.defective for entry in entries)
-    missing = wanted - sum(entry.defective and entry.mask is not None for entry in entries)
-    reason = f"{missing} of {wanted} defective pictures have no mask" if wanted else "no defective picture"
-    if missing or not wanted:
-        for _ in run.results():
-            pass
-        found.reasons |= dict.fromkeys(names, reason)
-        return None
-    shown = [(entry, result) for entry, result in _kept(run) if result.map is not None]
-    try:
-        pixels = PixelScores.collect(*_unzipped(_pairs(shown)))
-        counts = PictureCounts.collect(pixels, masked(*_unzipped(_pairs(shown))))
-    except UndefinedMetric as error:
-        reason = str(error) if shown else "the method marks no place"
-        found.reasons |= dict.fromkeys(names, reason)
-        return None
-    exact = pixels.auroc(), pixels.average_precision(), pixels.aupro(limit)
-    found.values |= zip(names, exact, strict=True)
-    found.intervals |= zip(names, counts.intervals(exact, limit), strict=True)
-    return counts
-
-
-def _kept(run: _Run) -> Iterator[tuple[Entry, Result]]:
-    return zip(run.split.entries, run.results(), strict=True)
-
-
-def _pairs(shown: list[tuple[Entry, Result]]) -> Iterator[tuple[Array, Array]]:
-    """Maps and masks at full size, one picture at a time: kept are only the maps on the method's own grid."""
-    for entry, result in shown:
-        full, truth = result.image_map(), entry.truth()
-        mask = np.zeros(full.shape, np.bool_) if truth.mask is None else truth.mask
-        if mask.shape != full.shape:
-            raise BadLayout(
-                f"{printable(entry.mask or entry.path)}: the mask is {mask.shape[1]} x {mask.shape[0]}, its picture "
-                f"{full.shape[1]} x {full.shape[0]}; correct the mask"
-            )
-        yield full, mask
-
-
-def _unzipped(pairs: Iterator[tuple[T, T]]) -> tuple[Iterator[T], Iterator[T]]:
-    first, second = tee(pairs)  # whoever reads them in step holds one pair at a time
-    return (pair[0] for pair in first), (pair[1] for pair in second)
+def _kept(run: _Run) -> Shown:
+    """Judge the split; results are kept where they have a map and there is a mask to hold it against."""
+    masks = any(entry.mask is not None for entry in run.split.entries)
+    pairs = zip(run.split.entries, run.results(), strict=True)
+    return [pair for pair in pairs if masks and pair[1].map is not None]
 
 
 class _Run:

@@ -21,9 +21,10 @@ from typing import Any
 
 import numpy as np
 
+from amiss.bench.figures import KIND_NAMES, NAMES
 from amiss.bench.identity import write_whole
 from amiss.bench.plots import Point, bars, curves, key, scatter
-from amiss.bench.table import NAMES, Line, figure, gap, lines, number, paper
+from amiss.bench.table import KIND_FOOT, Line, by_kind, figure, gap, lines, number, paper, with_paper
 from amiss.viz.markup import text, value
 
 PICTURES = 240  # misses shown in one page, at most
@@ -138,6 +139,7 @@ class _Page:
             found = lines(records)
             yield f'<div class="group" id="g{place}"><h2 class="large">{text(data)}, {text(setting)}</h2>\n'
             yield from _summary(found)
+            yield from _kinds(by_kind(found))
             done = [record for record in records if record["status"] == "done"]
             yield '<div class="panels">'
             if shown := [line for line in found if "image_auroc" in line.figures and line.ms > 0]:
@@ -263,6 +265,19 @@ def _summary(found: Sequence[Line]) -> Iterator[str]:
         if line.match is not None:
             yield f'<p class="small"><b>{text(line.label)}</b>: paper = {text(line.match.source)} <span class="soft">(read in: '
             yield f"{text(line.match.tag)})</span>. {text(line.match.why)}</p>\n"
+
+
+def _kinds(found: Sequence[Line]) -> Iterator[str]:
+    """Figures by kind of defect, where the data set is averaged over them."""
+    if not found:
+        return
+    yield '<div class="scroll"><table class="summary"><thead><tr><th scope="col">method</th>'
+    yield from (f'<th scope="col">{text(name)}</th>' for name in KIND_NAMES.values())
+    yield "</tr></thead><tbody>\n"
+    for line in found:
+        cells = "".join(f"<td>{text(with_paper(line, name))}</td>" for name in KIND_NAMES)
+        yield f'<tr><th scope="row">{text(line.label)}</th>{cells}</tr>\n'
+    yield f'</tbody></table></div>\n<p class="soft small">{KIND_FOOT}</p>\n'
 
 
 def _by_category(records: Sequence[Record]) -> dict[tuple[str, str], list[dict[str, Any]]]:

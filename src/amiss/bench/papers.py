@@ -14,7 +14,7 @@ from importlib.resources import files
 from statistics import fmean
 from typing import Any
 
-from amiss.bench.evaluate import FIGURES
+from amiss.bench.figures import FIGURES
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -19,15 +19,11 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from amiss.bench.evaluate import FIGURES
+from amiss.bench.figures import FIGURES, KIND_NAMES
 from amiss.bench.identity import write_whole
 from amiss.bench.papers import Match, published
 from amiss.bench.run import read_record
 
-NAMES = {
-    "image_auroc": "image AUROC", "image_ap": "image AP", "image_f1max": "image F1-max",
-    "pixel_auroc": "pixel AUROC", "pixel_ap": "pixel AP", "aupro": "AUPRO",
-}  # fmt: skip
 _FIT = ("fit_seconds", "features_cached", "parts", "calibration", "calibration_parts", "threshold", "extrapolated", "peak_mb")
 _ROW = ("n_good", "n_defective", "false_alarms", "escapes", "reviewed_good", "reviewed_defective", "seen_in_fit", "ms_per_part",
         "timed", "cache_gap")  # fmt: skip
@@ -116,7 +112,7 @@ def _line(records: Sequence[Mapping[str, Any]]) -> Line:
     figures: dict[str, float] = {}
     spread: dict[str, float] = {}
     for name in FIGURES:
-        values = [[row[name] for row in some if row[name] is not None] for some in by_seed.values()]
+        values = [[row[name] for row in some if row.get(name) is not None] for some in by_seed.values()]
         means = [fmean(some) for some in values if len(some) == len(categories) and some]
         if means and len(means) == len(by_seed):
             figures[name] = fmean(means)
@@ -197,6 +193,10 @@ def markdown(found: Sequence[Line]) -> str:
     for (data, setting), some in groups.items():
         text += [f"## {escaped(data)}, {escaped(setting)}", "", _HEAD, "| --- " * 13 + "|"]
         text += [_markdown_row(line) for line in some] + [""]
+        if averaged := by_kind(some):
+            text += ["| " + " | ".join(["method", *KIND_NAMES.values()]) + " |", "| --- " * (len(KIND_NAMES) + 1) + "|"]
+            text += [_kinds_row(line) for line in averaged]
+            text += ["", KIND_FOOT, ""]
         for line in some:
             if line.match is not None:
                 text.append(
@@ -217,6 +217,23 @@ _FOOT = (
 )
 
 
+KIND_FOOT = (
+    "Each kind of defect against all good parts, then the plain mean of the two. AU-sPRO up to a false-positive rate of 0.05; "
+    "other limits are in the cells' files."
+)
+
+
+def by_kind(found: Sequence[Line]) -> list[Line]:
+    """The lines of data sets that are averaged over kinds of defect."""
+    return [line for line in found if any(name in line.figures for name in KIND_NAMES)]
+
+
+def with_paper(line: Line, name: str) -> str:
+    """A figure with the published one and the gap."""
+    theirs, said = paper(line, name), figure(line, name)
+    return said if theirs == "-" else f"{said}; paper {theirs}, gap {gap(line, name)}"
+
+
 def _markdown_row(line: Line) -> str:
     cells = [
         escaped(line.label) + (f" ({line.failed} failed)" if line.failed else ""), escaped(line.categories_said),
@@ -225,6 +242,10 @@ def _markdown_row(line: Line) -> str:
         number(line.ms, ".1f"), number(line.fit_seconds, ".1f") + ("*" if line.cached else ""), number(line.peak_mb, ".0f"),
     ]  # fmt: skip
     return "| " + " | ".join(cells) + " |"
+
+
+def _kinds_row(line: Line) -> str:
+    return "| " + " | ".join([escaped(line.label), *(with_paper(line, name) for name in KIND_NAMES)]) + " |"
 
 
 def figure(line: Line, name: str) -> str:

@@ -15,7 +15,7 @@ from amiss.bench.identity import commit
 from amiss.bench.page import write_page
 from amiss.bench.plan import Plan, plan_of_words, read_plan
 from amiss.bench.run import Options, Place, pending, places, read_record, run
-from amiss.bench.table import figure, gap, lines, load, number, paper, write_tables
+from amiss.bench.table import by_kind, figure, gap, lines, load, number, paper, write_tables
 from amiss.cli.console import Console
 from amiss.data.protocols import task
 from amiss.data.readers import printable
@@ -125,11 +125,25 @@ def _say_results(wanted: Sequence[Place], out: Path, files: Mapping[str, str], c
     if "parquet" not in files:
         console.note("no Parquet file: it needs pyarrow (pip install 'amiss[report]')")
     found = lines(load(out))
+    kinds = {"image_auroc_mean": "mean of kinds", "au_spro_mean": "AU-sPRO"} if by_kind(found) else {}
     if not console.as_json and not console.quiet:
-        head = ["method", "data", "setting", "categories", "image AUROC", "paper", "gap", "AUPRO", "ms", "fit s", "MB"]
+        head = [
+            "method",
+            "data",
+            "setting",
+            "categories",
+            "image AUROC",
+            "paper",
+            "gap",
+            "AUPRO",
+            *kinds.values(),
+            "ms",
+            "fit s",
+            "MB",
+        ]
         rows = [
             [line.label, line.data, line.setting, line.categories_said, figure(line, "image_auroc"), paper(line, "image_auroc"),
-             gap(line, "image_auroc"), figure(line, "aupro"), number(line.ms, ".0f"),
+             gap(line, "image_auroc"), figure(line, "aupro"), *(figure(line, name) for name in kinds), number(line.ms, ".0f"),
              number(line.fit_seconds, ".1f") + "*" * bool(line.cached), number(line.peak_mb, ".0f")]
             for line in found
         ]  # fmt: skip

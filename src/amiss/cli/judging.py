@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import typer
@@ -21,6 +22,9 @@ from amiss.data.tree import pictures
 from amiss.errors import BadLayout, BadModelFile
 from amiss.model import TOLERANCE
 from amiss.viz.inspection import Options, inspect
+
+if TYPE_CHECKING:
+    from amiss.bench.evaluate import Evaluation
 
 
 def run_predict(model_path: Path, given: Sequence[str], out: Path, options: Options, console: Console) -> None:
@@ -81,7 +85,7 @@ def _inside(path: Path, out: Path) -> bool:
 
 def run_evaluate(model_path: Path, data: Asked, limit: float, skip_unreadable: bool, console: Console) -> None:
     """Judge a test split and print the figures."""
-    from amiss.bench.evaluate import Evaluation, evaluate
+    from amiss.bench.evaluate import evaluate
 
     model = amiss.load(model_path)
     dataset, category = data.opened()
@@ -89,7 +93,7 @@ def run_evaluate(model_path: Path, data: Asked, limit: float, skip_unreadable: b
     if skip_unreadable:
         split = readable(split, console)
     with console.progress() as progress:
-        found: Evaluation = evaluate(model, split, limit=limit, progress=progress)
+        found = evaluate(model, split, limit=limit, progress=progress)
     if found.seen_in_fit and "normal" in model.detector.needs:
         console.warn(
             f"{found.seen_in_fit} test pictures were also fitted or calibrated on, so the figures flatter; see amiss data check"
@@ -97,25 +101,35 @@ def run_evaluate(model_path: Path, data: Asked, limit: float, skip_unreadable: b
     console.result(found.to_json(), _figures(found))
 
 
-def _figures(found: object) -> list[str]:
-    from amiss.bench.evaluate import Evaluation
+def _figures(found: Evaluation) -> list[str]:
+    from amiss.bench.figures import NAMES
+    from amiss.bench.kinds import NOT_AVERAGED
 
-    assert isinstance(found, Evaluation)
-    names = {
-        "image_auroc": "image AUROC", "image_ap": "image AP", "image_f1max": "image F1-max",
-        "pixel_auroc": "pixel AUROC", "pixel_ap": "pixel AP", "aupro": "AUPRO",
-    }  # fmt: skip
+    shown = {key: name for key, name in NAMES.items() if found.reasons.get(key) != NOT_AVERAGED}
+    width = max(map(len, shown.values())) + 1
     lines = [f"{found.n_normal} good and {found.n_anomalous} defective parts, {found.ms_per_part:.1f} ms each (median)"]
-    for key, name in names.items():
+    for key, name in shown.items():
         value = getattr(found, key)
         text = f"none: {found.reasons.get(key, 'no map')}" if value is None else f"{value:.4f}"
         if key in found.intervals:
             text += " (95 %: {:.4f} to {:.4f})".format(*found.intervals[key])
-        lines.append(f"{name:<13}{text}")
+        lines.append(f"{name:<{width}}{text}")
+    lines += _kinds(found)
     if found.false_alarms is not None:
         lines.append(f"false alarms {found.false_alarms} of {found.n_normal}, and {found.reviewed_good} to review")
         lines.append(f"escapes      {found.escapes} of {found.n_anomalous}, and {found.reviewed_defective} to review")
     return lines
+
+
+def _kinds(found: Evaluation) -> Iterator[str]:
+    """Figures by kind of defect, where there are several."""
+    if found.au_spro is not None:
+        areas = ", ".join(f"{value:.4f} up to {limit}" for limit, value in found.au_spro.items())
+        yield f"mean AU-sPRO {areas}"
+    known = {kind: one for kind, one in found.kinds.items() if one.image_auroc is not None}
+    if len(known) > 1:
+        each = (f"{kind} {one.image_auroc:.4f} (n = {one.parts})" for kind, one in known.items())
+        yield f"image AUROC by kind: {', '.join(each)}"
 
 
 def run_verify(model_path: Path, console: Console) -> None:

@@ -30,7 +30,10 @@ class Entry:
     kind  name of the defect, "good" without     mask  where its mask lies | None
     part  the category     group  the physical part, where several pictures show it
     soft  the share of the full range above which a mask marks; 0 for masks of zero and something
+    averaged  kinds of defect that figures of the data set are averaged over, () where all are one class
     """
+
+    averaged: ClassVar[tuple[str, ...]] = ()
 
     path: Path
     id: str

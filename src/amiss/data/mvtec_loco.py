@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -72,6 +72,8 @@ class LocoEntry(Entry):
 
     defects  the saturation of each value that a channel may have
     """
+
+    averaged: ClassVar[tuple[str, ...]] = KINDS
 
     defects: Mapping[int, Saturation] = field(default_factory=dict)
 

@@ -7,7 +7,7 @@ counts serve pictures here and pixels in `regions`. Ties are exact: equal scores
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,14 +102,14 @@ def auroc_interval(
     return  low and high end
     raises  BadSample, UndefinedMetric as auroc; BadField for a level outside (0, 1) or fewer than one draw
     """
-    return _interval(_auroc_of, scores, labels, level=level, draws=draws, seed=seed)
+    return _interval(_auroc_of, _sorted_classes(scores, labels), level=level, draws=draws, seed=seed)
 
 
 def average_precision_interval(
     scores: npt.ArrayLike, labels: npt.ArrayLike, *, level: float = 0.95, draws: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
     """The same interval for the average precision; the share of bad samples stays what it is. Arguments as above."""
-    return _interval(_average_precision_of, scores, labels, level=level, draws=draws, seed=seed)
+    return _interval(_average_precision_of, _sorted_classes(scores, labels), level=level, draws=draws, seed=seed)
 
 
 def f1_max_interval(
@@ -120,9 +120,29 @@ def f1_max_interval(
     A best value runs high, and that of resampled data higher still, so the percentiles are reflected at the figure (the basic
     bootstrap); even so the interval is a little short: on 80 + 80 normal scores it held the true value in 90 of 100 cases.
     """
-    low, high = _interval(_f1_max_of, scores, labels, level=level, draws=draws, seed=seed)
+    low, high = _interval(_f1_max_of, _sorted_classes(scores, labels), level=level, draws=draws, seed=seed)
     figure = f1_max(scores, labels)
     return min(figure, max(0.0, 2 * figure - high)), max(figure, min(1.0, 2 * figure - low))
+
+
+def mean_auroc_interval(
+    scores: npt.ArrayLike, kinds: npt.ArrayLike, *, level: float = 0.95, draws: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """The same interval for the mean of the AUROCs of several kinds of bad samples, each against all good ones.
+
+    The good samples of a draw serve all kinds.
+    scores  (N,) raw     kinds  (N,) 0 for good, then a number for each kind; other arguments and errors as above
+    """
+    values, numbers = _numbers(scores, "scores"), _numbers(kinds, "kinds")
+    pairs = [(numbers == 0) | (numbers == kind) for kind in np.unique(numbers[numbers != 0])]
+    classes = [_sorted_classes(values[some], numbers[some] != 0) for some in pairs]
+    if not classes:
+        raise UndefinedMetric(f"none of the {len(values)} samples is bad; a ranking needs both good and bad ones")
+
+    def figure(good: Array, *bad: Array) -> Array:
+        return np.asarray(np.mean([_auroc_of(good, kind) for kind in bad], axis=0))
+
+    return _interval(figure, (classes[0][0], *(bad for _, bad in classes)), level=level, draws=draws, seed=seed)
 
 
 def separated_bound(good: int, bad: int, *, level: float = 0.95) -> float:
@@ -136,26 +156,18 @@ def separated_bound(good: int, bad: int, *, level: float = 0.95) -> float:
 
 
 def _interval(
-    figure: Callable[[Array, Array], Array],
-    scores: npt.ArrayLike,
-    labels: npt.ArrayLike,
-    *,
-    level: float,
-    draws: int,
-    seed: int,
+    figure: Callable[..., Array], classes: Sequence[Array], *, level: float, draws: int, seed: int
 ) -> tuple[float, float]:
-    """figure  of (draws, width) counts of good and of bad samples at each distinct score, ascending: (draws,)"""
-    good, bad = _sorted_classes(scores, labels)
+    """figure  of (draws, width) counts of each class, the good one first, at each distinct score, ascending: (draws,)"""
     check_interval(level, draws)
-    values = np.unique(np.concatenate([good, bad]))
-    places = np.searchsorted(values, good), np.searchsorted(values, bad)
+    values = np.unique(np.concatenate(classes))
+    places = [np.searchsorted(values, some) for some in classes]
     width, rng = len(values), np.random.default_rng(seed)
-    rows = max(1, _CHUNK // (len(good) + len(bad)))
+    rows = max(1, _CHUNK // sum(map(len, classes)))
     parts = []
     for first in range(0, draws, rows):
         count = min(rows, draws - first)
-        drawn = [_resampled_counts(place, count, width, rng=rng) for place in places]
-        parts.append(figure(drawn[0], drawn[1]))
+        parts.append(figure(*[_resampled_counts(place, count, width, rng=rng) for place in places]))
     low, high = np.quantile(np.concatenate(parts), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
