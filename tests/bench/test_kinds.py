@@ -95,6 +95,13 @@ def test_every_figure_by_kind_has_an_interval_or_says_why_not(found: Evaluation)
             assert value == 1 and "do not overlap" in found.reasons[name]
 
 
+def test_a_mean_of_perfect_rankings_has_no_interval_since_every_draw_gives_it_again(split: Split) -> None:
+    found = evaluate(Scripted([3.0 if entry.defective else 1.0 for entry in split.entries]), split)  # type: ignore[arg-type]
+    assert found.image_auroc_mean == 1 and "image_auroc_mean" not in found.intervals
+    assert "do not overlap" in found.reasons["image_auroc_mean"]
+    assert found.intervals["image_auroc_logical"] == (pytest.approx(0.025**0.5), 1)  # two good parts against two
+
+
 def test_no_picture_is_judged_twice(split: Split) -> None:
     scripted = Scripted([1.0, 2, 3, 4, 5])
     evaluate(scripted, split)  # type: ignore[arg-type]

@@ -127,20 +127,8 @@ def _say_results(wanted: Sequence[Place], out: Path, files: Mapping[str, str], c
     found = lines(load(out))
     kinds = {"image_auroc_mean": "mean of kinds", "au_spro_mean": "AU-sPRO"} if by_kind(found) else {}
     if not console.as_json and not console.quiet:
-        head = [
-            "method",
-            "data",
-            "setting",
-            "categories",
-            "image AUROC",
-            "paper",
-            "gap",
-            "AUPRO",
-            *kinds.values(),
-            "ms",
-            "fit s",
-            "MB",
-        ]
+        head = ["method", "data", "setting", "categories", "image AUROC", "paper", "gap", "AUPRO", *kinds.values(),
+                "ms", "fit s", "MB"]  # fmt: skip
         rows = [
             [line.label, line.data, line.setting, line.categories_said, figure(line, "image_auroc"), paper(line, "image_auroc"),
              gap(line, "image_auroc"), figure(line, "aupro"), *(figure(line, name) for name in kinds), number(line.ms, ".0f"),
