@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -113,14 +114,22 @@ def _spro_figures(
             check_marked([entry for entry in entries if entry.defective and entry.kind == kind], shown, kind)
             areas[kind], counted = _areas([pair for pair in shown if not pair[0].defective or pair[0].kind == kind])
             counts.append(counted)
-            own.values[kind] = areas[kind][f"{HEADLINE:g}"]
         except UndefinedMetric as error:
             own.reasons[kind] = str(error)
     numbers = _numbers([entry for entry, _ in shown], list(areas))
-    ends = averaged_intervals(counts, numbers[numbers >= 0], list(own.values.values()), HEADLINE) if counts else []
-    own.intervals |= zip(areas, ends, strict=False)  # the last one is the mean's
-    _average("au_spro", averaged, own, found, lambda: ends[-1])
+    exact = [by_limit[f"{HEADLINE:g}"] for by_limit in areas.values()]
+    ends = averaged_intervals(counts, numbers[numbers >= 0], exact, HEADLINE) if counts else []
+    for kind, value, some in zip(areas, exact, ends, strict=False):  # the last of the ends is the mean's
+        own.add(kind, partial(float, value), partial(_varied, some))
+    _average("au_spro", averaged, own, found, lambda: _varied(ends[-1]))
     return areas
+
+
+def _varied(ends: Interval) -> Interval:
+    """raises  UndefinedMetric for an interval without width, as that of a single picture: it bounds nothing"""
+    if ends[1] - ends[0] < 1e-6:
+        raise UndefinedMetric("no interval: every draw gives the same figure")
+    return ends
 
 
 def _areas(shown: Shown) -> tuple[dict[str, float], PictureCounts]:
