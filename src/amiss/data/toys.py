@@ -8,19 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from amiss.data.canvas import Array, Size, exposed, grid, smooth, unit, write_png
 from amiss.errors import BadField
 from amiss.types import Sample, Truth
 
-Array = npt.NDArray[Any]
-Size = tuple[int, int]
-
 DEFECTS = ("scratch", "spot", "missing", "stain")
-_LIGHT = (0.93, 1.07)
 
 
 def texture(rng: np.random.Generator, size: Size = (96, 96)) -> Array:
@@ -46,7 +41,7 @@ def defect(rng: np.random.Generator, image: Array, *, kind: str | None = None, o
     height, width = image.shape[:2]
     on = np.ones((height, width), bool) if on is None else on
     ground = np.median(image[~on], axis=0) if (~on).any() else np.full(3, 35.0)
-    rows, columns = np.nonzero(_inside(on, _scale(on.shape) * 6))
+    rows, columns = np.nonzero(_inside(on, unit(on.shape) * 6))
     pick = rng.integers(len(rows))
     cover = _SHAPES[kind](rng, (height, width), (float(rows[pick]), float(columns[pick]))) * on
     if kind == "missing":
@@ -94,7 +89,7 @@ def make_folder(
     root = Path(root)
     for place, files in _pictures(seed, kind, size, (train, good, bad)):
         if masks or place.parts[0] != "ground_truth":
-            _write(root / place, files)
+            write_png(root / place, files)
     return root
 
 
@@ -111,14 +106,6 @@ def _pictures(seed: int, kind: str, size: Size, counts: tuple[int, int, int]) ->
         yield Path("ground_truth", name, f"{stem}_mask.png"), mask.astype(np.uint8) * np.uint8(255)
 
 
-def _write(path: Path, image: Array) -> None:
-    import cv2
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    stored = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
-    path.write_bytes(cv2.imencode(".png", stored)[1].tobytes())
-
-
 def _drawn(kind: str) -> Callable[[np.random.Generator, Size], tuple[Array, Array]]:
     if kind not in ("texture", "object"):
         raise BadField(f"kind {kind!r}: wanted texture or object")
@@ -132,53 +119,29 @@ def _defective(rng: np.random.Generator, kind: str, size: Size, name: str) -> tu
 
 def _texture(rng: np.random.Generator, size: Size) -> tuple[Array, Array]:
     """Two crossed threads, bent a little by slow noise; where the part is: everywhere."""
-    y, x = _grid(size)
+    y, x = grid(size)
     turn = np.deg2rad(rng.uniform(-2, 2))
-    bend = _smooth(rng, size, 20) * 0.9
+    bend = smooth(rng, size, 20) * 0.9
     across, along = x * np.cos(turn) + y * np.sin(turn) + bend, y * np.cos(turn) - x * np.sin(turn) - bend
     phase = rng.uniform(0, 2 * np.pi, 2)
     weave = np.sin(2 * np.pi * across / 8 + phase[0]) * 24 + np.sin(2 * np.pi * along / 6 + phase[1]) * 16
-    grey = 130 + weave + _smooth(rng, size, 14) * 5
-    return _exposed(rng, grey[..., None] * np.array((1.06, 1.0, 0.9))), np.ones(size, bool)
+    grey = 130 + weave + smooth(rng, size, 14) * 5
+    return exposed(rng, grey[..., None] * np.array((1.06, 1.0, 0.9))), np.ones(size, bool)
 
 
 def _part(rng: np.random.Generator, size: Size) -> tuple[Array, Array]:
     """A disc with ten teeth and a bore; where the part is: its metal."""
-    y, x = _grid(size)
-    scale = _scale(size)
+    y, x = grid(size)
+    scale = unit(size)
     middle = np.array(size) / scale / 2 + rng.uniform(-2, 2, 2)
     dy, dx = y - middle[0], x - middle[1]
     radius, angle = np.hypot(dy, dx), np.arctan2(dy, dx) - rng.uniform(-0.15, 0.15)
     outer = 34 + 3 * np.tanh(4 * np.cos(10 * angle))
     metal = np.clip((outer - radius) * scale + 0.5, 0, 1) * np.clip((radius - 9) * scale + 0.5, 0, 1)
-    shine = 165 + 18 * np.cos(2 * angle + 0.6) + 6 * np.sin(radius * 1.4) + _smooth(rng, size, 16) * 4
-    ground = 42 + 0.08 * (x + y) + _smooth(rng, size, 18) * 3
+    shine = 165 + 18 * np.cos(2 * angle + 0.6) + 6 * np.sin(radius * 1.4) + smooth(rng, size, 16) * 4
+    ground = 42 + 0.08 * (x + y) + smooth(rng, size, 18) * 3
     grey = ground * (1 - metal) + shine * metal
-    return _exposed(rng, grey[..., None] * np.array((0.97, 1.0, 1.04))), metal > 0.5
-
-
-def _exposed(rng: np.random.Generator, scene: Array) -> Array:
-    """What a camera makes of it: light that varies a little, noise, 8 bits."""
-    image = scene * rng.uniform(*_LIGHT) + rng.normal(0, 2.5, scene.shape)
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
-
-
-def _scale(size: tuple[int, ...]) -> float:
-    return min(size[0], size[1]) / 96
-
-
-def _grid(size: Size) -> tuple[Array, Array]:
-    y, x = np.mgrid[: size[0], : size[1]] / _scale(size)
-    return y, x
-
-
-def _smooth(rng: np.random.Generator, size: Size, length: float) -> Array:
-    """Noise of unit variance, or nearly, that changes over `length`."""
-    import cv2
-
-    cells = [max(2, round(edge / _scale(size) / length) + 1) for edge in size]
-    coarse = rng.standard_normal(cells).astype(np.float32)
-    return np.asarray(cv2.resize(coarse, (size[1], size[0]), interpolation=cv2.INTER_CUBIC), np.float64)
+    return exposed(rng, grey[..., None] * np.array((0.97, 1.0, 1.04))), metal > 0.5
 
 
 def _inside(on: Array, margin: float) -> Array:
@@ -194,7 +157,7 @@ def _inside(on: Array, margin: float) -> Array:
 
 def _scratch(rng: np.random.Generator, size: Size, at: tuple[float, float]) -> Array:
     """A bent line through `at`, 2 to 3 wide and 25 to 45 long; cover, (H, W) in 0..1."""
-    y, x, scale = *_grid(size), _scale(size)
+    y, x, scale = *grid(size), unit(size)
     turn, bow = rng.uniform(0, np.pi), rng.uniform(-0.008, 0.008)
     dy, dx = y - at[0] / scale, x - at[1] / scale
     along, across = dx * np.cos(turn) + dy * np.sin(turn), dy * np.cos(turn) - dx * np.sin(turn)
@@ -205,7 +168,7 @@ def _scratch(rng: np.random.Generator, size: Size, at: tuple[float, float]) -> A
 
 def _blob(rng: np.random.Generator, size: Size, at: tuple[float, float], radius: float, soft: float) -> Array:
     """A round patch with an uneven rim; cover, (H, W) in 0..1, falling to 0 over `soft`."""
-    y, x, scale = *_grid(size), _scale(size)
+    y, x, scale = *grid(size), unit(size)
     dy, dx = y - at[0] / scale, x - at[1] / scale
     angle, phase = np.arctan2(dy, dx), rng.uniform(0, 2 * np.pi, 2)
     rim = radius * (1 + 0.15 * np.sin(2 * angle + phase[0]) + 0.1 * np.sin(3 * angle + phase[1]))
