@@ -231,6 +231,8 @@ def test_looking_through_the_made_set_finds_nothing_wrong(root: Path) -> None:
     assert report.counts["test"] == {"good": 2, "logical_anomalies": 7, "structural_anomalies": 4}
     assert (report.duplicates, report.leaks, report.orphans, report.fatal) == ((), (), (), False)
     assert not report.unreadable and not report.unreadable_masks and not report.masks_missing and not report.masks_empty
+    assert not report.masks_odd and not report.odd_sizes and report.problems == ()
+    assert all("good parts" in sentence for sentence in report.disabled)  # few of them, as asked for
 
 
 def test_a_made_root_is_repeatable_and_more_of_one_split_leaves_the_others(tmp_path: Path) -> None:
@@ -262,7 +264,10 @@ def test_unknown_and_contradicting_kinds_are_refused() -> None:
 def test_the_farthest_patch_finds_damage_but_no_surplus_nut() -> None:
     """What the set is for: 0.46 for surplus and 0.98 and more for damage, at this seed."""
     detector = amiss.detector("patchcore", preset="fast", size=128, score="max").fit(trays.samples(100, 60))
-    score = lambda samples: [result.score for result in detector.predict(samples)]  # noqa: E731
+
+    def score(samples: list[Sample]) -> list[float]:
+        return [result.score for result in detector.predict(samples)]
+
     good = score(trays.samples(200, 40))
     areas = {}
     for name, kinds in (("surplus", ("surplus",)), ("damage", trays.STRUCTURAL)):

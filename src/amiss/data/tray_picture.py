@@ -111,6 +111,7 @@ def _lit(colour: Array, view: View, at: Array, reach: float) -> Array:
 
 
 def pocket(view: View, place: int) -> Array:
+    """Cover of a pocket, (H, W) in 0..1; so are those of the parts."""
     return view.disc(_POCKETS[place], _POCKET)
 
 
