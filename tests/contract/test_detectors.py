@@ -46,6 +46,11 @@ def bad(kind: str, count: int = 6, seed: int = 100) -> list[Sample]:
     return [sample for sample, _ in toys.defective_samples(seed, count, kind, SIZE)]
 
 
+def few(name: str) -> list[Sample]:
+    """Two good parts, or as many as the method needs."""
+    return good("texture", max(2, catalog.resolve("detector", name).least))
+
+
 def scores(results: Any) -> list[float]:
     return [result.score for result in results]
 
@@ -81,7 +86,7 @@ def test_unfitted_predict_raises_at_once_and_names_the_method(name: str) -> None
 
 def test_fit_returns_the_detector(name: str) -> None:
     detector = make(name)
-    assert detector.fit(good("texture", 2)) is detector
+    assert detector.fit(few(name)) is detector
 
 
 def test_the_same_seed_gives_the_same_scores(name: str, kind: str) -> None:
@@ -172,7 +177,7 @@ def test_the_wrong_modality_is_refused_by_fit_and_predict(name: str) -> None:
         with pytest.raises(WrongModality, match=sample.id):
             make(name).fit([sample])
         with pytest.raises(WrongModality, match=sample.id):
-            list(make(name).fit(good("texture", 2)).predict([sample]))
+            list(make(name).fit(few(name)).predict([sample]))
 
 
 def test_fitting_on_nothing_raises(name: str) -> None:
@@ -187,7 +192,7 @@ def test_as_few_samples_fit_as_the_method_says(name: str) -> None:
 
 
 def test_predict_streams(name: str) -> None:
-    detector = make(name).fit(good("texture", 2))
+    detector = make(name).fit(few(name))
     read: list[int] = []
 
     def watched() -> Any:
@@ -214,7 +219,7 @@ def test_a_single_sample_in_place_of_several_is_explained(name: str) -> None:
 
 
 def test_seconds_are_measured(name: str) -> None:
-    detector = make(name).fit(good("texture", 2))
+    detector = make(name).fit(few(name))
     assert next(detector.predict(good("texture", 1))).seconds > 0
 
 
@@ -232,7 +237,7 @@ print(result.score)
 
 
 def test_judging_needs_neither_torch_nor_scikit_learn(name: str, tmp_path: Path) -> None:
-    detector = make(name).fit(good("texture", 2))
+    detector = make(name).fit(few(name))
     Model(detector).save(tmp_path / "part.amiss")
     run = subprocess.run(
         [sys.executable, "-c", PROBE, str(tmp_path / "part.amiss")], capture_output=True, text=True, check=False

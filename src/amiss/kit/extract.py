@@ -164,13 +164,13 @@ class ImageExtractor:
         key = hashlib.blake2b(f"{self.backbone.digest} {size}".encode(), digest_size=8).hexdigest()
         path = cache / f"{sample.digest}-{key}.npz"
         names = [f"layer{tap.layer}" for tap in self.backbone.description.taps]
-        maps = _stored(path)
+        maps = remembered(path)
         if maps is None or set(maps) != {*names, "token"}:
             assert sample.image is not None
             found = self._all()(resize(sample.image, size)[None])
             assert found.token is not None
             maps = dict(zip(names, (grid[0] for grid in found.grids), strict=True)) | {"token": found.token[0]}
-            _store(path, maps)
+            remember(path, maps)
         return maps
 
     def _all(self) -> Backbone:
@@ -181,7 +181,7 @@ class ImageExtractor:
         return self._whole
 
 
-def _stored(path: Path) -> dict[str, Array] | None:
+def remembered(path: Path) -> dict[str, Array] | None:
     """The feature maps of an entry in the cache; None where there is none that can be read."""
     if not path.is_file():
         return None
@@ -192,7 +192,7 @@ def _stored(path: Path) -> dict[str, Array] | None:
         return None
 
 
-def _store(path: Path, maps: dict[str, Array]) -> None:
+def remember(path: Path, maps: dict[str, Array]) -> None:
     """Write an entry under a temporary name, then rename it, so that nobody reads half of it."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:

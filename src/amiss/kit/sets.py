@@ -1,0 +1,145 @@
+"""A set of elements as one vector, and how far that vector lies from those of good parts.
+
+Cohen, Tzachor, Hoshen: Set Features for Anomaly Detection, 2023, https://arxiv.org/abs/2302.12245. Elements are anything with C
+numbers: the cells of a feature grid, pixels, windows of a time series. Their order plays no role.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from amiss.errors import BadField, BadSample
+
+Array = npt.NDArray[Any]
+Whitening = Literal["inverse", "root"]
+
+_POWER: dict[Whitening, int] = {"inverse": 2, "root": 1}  # of the covariance's inverse, in the squared distance
+
+
+@dataclass(frozen=True, eq=False)
+class SetFeatures:
+    """Cumulative histograms of a set along random directions.
+
+    directions  (r, C) float32     thresholds  (r, K) float32, ascending
+    """
+
+    directions: Array
+    thresholds: Array
+
+    @classmethod
+    def fit(
+        cls, sets: Array, rng: np.random.Generator, *, directions: int = 1000, thresholds: int = 5, tail: float = 0.01
+    ) -> SetFeatures:
+        """Draw directions and place thresholds between the quantiles `tail` and 1 - `tail` of the elements along each.
+
+        sets  (N, C, E): N sets of E elements with C numbers     directions  r     thresholds  K, evenly spaced inside
+        raises  BadSample for another shape, BadField for impossible numbers
+        """
+        if directions < 1 or thresholds < 1 or not 0 <= tail < 0.5:
+            raise BadField(
+                f"{directions} directions, {thresholds} thresholds, tail {tail}: wanted 1 or more, 1 or more, 0 to 0.5"
+            )
+        sets = _checked(sets)
+        drawn = rng.standard_normal((directions, sets.shape[1])).astype(np.float32)
+        return cls(drawn, _along(drawn, sets, thresholds, tail))
+
+    def moved(self, sets: Array, *, tail: float = 0.01) -> SetFeatures:
+        """The same directions with as many thresholds, placed by other sets (N, C, E)."""
+        return SetFeatures(self.directions, _along(self.directions, _checked(sets), self.thresholds.shape[1], tail))
+
+    def counts(self, sets: Array) -> Array:
+        """How many elements lie below each threshold, (N, r, K) int32; sets (N, C, E)."""
+        sets = _checked(sets)
+        if sets.shape[1] != self.directions.shape[1]:
+            raise BadSample(f"elements have {sets.shape[1]} numbers, the directions {self.directions.shape[1]}; give the same")
+        along = self.directions @ sets.astype(np.float32, copy=False)  # (N, r, E)
+        below = [np.count_nonzero(along < self.thresholds[:, k, None], axis=2) for k in range(self.thresholds.shape[1])]
+        return np.stack(below, axis=2).astype(np.int32)
+
+    def __call__(self, sets: Array) -> Array:
+        """The share of elements below each threshold, (N, r K) float32; sets (N, C, E)."""
+        counts = self.counts(sets)
+        return np.asarray(counts.reshape(len(counts), -1) / np.float32(np.shape(sets)[2]), np.float32)
+
+
+def _along(directions: Array, sets: Array, count: int, tail: float) -> Array:
+    """Thresholds evenly spaced strictly between two quantiles of all elements along each direction.
+
+    directions  (r, C)     sets  (N, C, E)     return  (r, count) float32
+    """
+    flat = np.moveaxis(sets, 1, 0).reshape(sets.shape[1], -1).astype(np.float32, copy=False)  # (C, N E)
+    low, high = np.quantile(directions @ flat, [tail, 1 - tail], axis=1)
+    steps = np.arange(1, count + 1) / (count + 1)
+    return np.asarray(low[:, None] + (high - low)[:, None] * steps, np.float32)
+
+
+def _checked(sets: Array) -> Array:
+    if np.ndim(sets) != 3 or 0 in np.shape(sets):
+        raise BadSample(f"sets have shape {np.shape(sets)}, wanted (N, C, E): N sets of E elements with C numbers each")
+    return np.asarray(sets)
+
+
+class ShrunkNearest:
+    """The nearest of n vectors where lengths are measured by the inverse of their shrunk covariance, exactly and cheaply.
+
+    S = (1 - a) Cov + a mu I with mu the mean variance. Cov has at most n - 1 directions v_k with variance l_k > 0; elsewhere
+    S is c = a mu. So the squared length of x is, without ever forming the p x p matrix,
+        sum_k (v_k x)^2 (1 / ((1 - a) l_k + c)^q - 1 / c^q) + |x|^2 / c^q
+    with q = 2 for |S^-1 x|^2 (`inverse`, what SINBAD's code computes) and q = 1 for x' S^-1 x (`root`, Mahalanobis).
+    v_k x follows from products with the n vectors alone, so n x p and n x n numbers are all that is kept.
+    """
+
+    def __init__(self, vectors: Array, *, shrinkage: float, whiten: Whitening, basis: Basis | None = None) -> None:
+        """vectors  (n, p) floating point     shrinkage  a, above 0, at most 1
+        basis  what an earlier instance of the same vectors found, so that it need not be found again
+        """
+        self._mean = vectors.mean(axis=0)
+        self._centred = vectors - self._mean
+        gram = self._centred @ self._centred.T
+        self.basis = Basis.of(gram) if basis is None else basis
+        self._lengths = np.einsum("ij,ij->i", self._centred, self._centred)
+        self._places = gram @ self.basis.axes  # (n, m) v_k of every vector
+        self._weigh(shrinkage, _POWER[whiten], vectors.shape[1])
+
+    def _weigh(self, shrinkage: float, power: int, width: int) -> None:
+        variances = self.basis.variances.astype(np.float64)
+        floor = shrinkage * variances.sum() / width or 1.0  # vectors that all agree have no covariance: plain lengths
+        self._base = floor**-power
+        self._weights = (((1 - shrinkage) * variances + floor) ** -power - self._base).astype(self._places.dtype)
+
+    def squared(self, queries: Array) -> Array:
+        """Squared distances (m, n) of queries (m, p) to all vectors; float64 sums, never negative."""
+        moved = queries - self._mean
+        products = moved @ self._centred.T  # (m, n)
+        apart = products @ self.basis.axes  # (m, r) v_k of the queries
+        lengths = np.einsum("ij,ij->i", moved, moved)[:, None] - 2.0 * products.astype(np.float64) + self._lengths
+        along = np.stack([((row - self._places) ** 2) @ self._weights for row in apart]).astype(np.float64)
+        return np.asarray(np.maximum(along + np.maximum(lengths, 0) * self._base, 0))
+
+    def nearest(self, queries: Array) -> tuple[Array, Array]:
+        """Squared distance to the nearest vector (m,) and its index (m,)."""
+        squared = self.squared(queries)
+        return squared.min(axis=1), squared.argmin(axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """Directions v_k in which n vectors vary: axes (n, n), so that v_k x = sum_i axes_ik (vector_i - mean) x; variances (n,).
+
+    Directions without variance, of which there is at least one, have axes and variances of zero.
+    """
+
+    axes: Array
+    variances: Array
+
+    @classmethod
+    def of(cls, gram: Array) -> Basis:
+        """From the products of the centred vectors, (n, n)."""
+        values, turned = np.linalg.eigh(gram.astype(np.float64))
+        values[values <= max(values[-1], 0) * len(gram) * np.finfo(gram.dtype).eps] = 0
+        axes = np.divide(turned, np.sqrt(values), out=np.zeros_like(turned), where=values > 0)
+        return cls(axes.astype(gram.dtype), (values / len(gram)).astype(gram.dtype))
