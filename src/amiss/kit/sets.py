@@ -6,13 +6,15 @@ numbers: the cells of a feature grid, pixels, windows of a time series. Their or
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from amiss.errors import BadField, BadSample
+from amiss.contract import State
+from amiss.errors import BadField, BadModelFile, BadSample
 
 Array = npt.NDArray[Any]
 Whitening = Literal["inverse", "root"]
@@ -81,6 +83,59 @@ def _checked(sets: Array) -> Array:
     if np.ndim(sets) != 3 or 0 in np.shape(sets):
         raise BadSample(f"sets have shape {np.shape(sets)}, wanted (N, C, E): N sets of E elements with C numbers each")
     return np.asarray(sets)
+
+
+@dataclass(eq=False)
+class Histograms:
+    """How many elements of each good picture lie below each threshold: the descriptions, whole numbers as they are counted.
+
+    features  one SetFeatures a crop     counts  (n, crops, r K) uint8 or uint16     elements  in a set
+    """
+
+    features: list[SetFeatures]
+    counts: Array
+    elements: int
+
+    @classmethod
+    def empty(cls, features: list[SetFeatures], pictures: int, elements: int) -> Histograms:
+        """Room for the histograms of so many pictures."""
+        width = features[0].thresholds.size
+        return cls(features, np.empty((pictures, len(features), width), np.min_scalar_type(elements)), elements)
+
+    def counted(self, sets: Array) -> Array:
+        """Counts of one picture, (crops, r K); sets (crops, C, E)."""
+        found = [features.counts(one[None]).reshape(-1) for features, one in zip(self.features, sets, strict=True)]
+        return np.stack(found).astype(self.counts.dtype)
+
+    def shares(self, counts: Array) -> Array:
+        """Counts as shares of the set, float32."""
+        return np.asarray(counts / np.float32(self.elements), np.float32)
+
+    def arrays(self) -> dict[str, Array]:
+        """What a model file keeps; all crops of a depth share their directions."""
+        thresholds = np.stack([features.thresholds for features in self.features])
+        return {"directions": self.features[0].directions, "thresholds": thresholds, "counts": self.counts}
+
+    @classmethod
+    def restored(cls, state: State, name: str, shape: tuple[int, int, int], elements: int) -> Histograms:
+        """shape  crops, directions, thresholds"""
+        crop_count, r, k = shape
+        directions = state.array(f"{name}directions", (r, None))
+        thresholds = state.array(f"{name}thresholds", (crop_count, r, k))
+        counts = state.array(f"{name}counts", (None, crop_count, r * k), kind="u")
+        if not len(counts) or int(counts.max()) > elements or counts.dtype != np.min_scalar_type(elements):
+            raise BadModelFile(f"its counts do not fit sets of {elements} elements; fit it again")
+        return cls([SetFeatures(directions, row) for row in thresholds], counts, elements)
+
+
+def placed(references: Sequence[Array], directions: int, thresholds: int, rng: np.random.Generator) -> list[SetFeatures]:
+    """Directions drawn once for a depth, and thresholds for every crop from the reference pictures.
+
+    references  one (crops, C, E) a picture
+    """
+    first = SetFeatures.fit(np.stack([sets[0] for sets in references]), rng, directions=directions, thresholds=thresholds)
+    rest = [first.moved(np.stack([sets[crop] for sets in references])) for crop in range(1, len(references[0]))]
+    return [first, *rest]
 
 
 class ShrunkNearest:

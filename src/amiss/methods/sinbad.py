@@ -28,7 +28,8 @@ from amiss.contract import Detector, Progress, State
 from amiss.errors import BadModelFile
 from amiss.fields import option
 from amiss.kit.crops import Canvas, CropExtractor, crops
-from amiss.kit.sets import Basis, SetFeatures, ShrunkNearest, Whitening
+from amiss.kit.evidence import beyond, log_spread
+from amiss.kit.sets import Basis, Histograms, ShrunkNearest, Whitening, placed
 from amiss.kit.subset import Subset, in_sequence
 from amiss.kit.threads import one_thread
 from amiss.spread import GridSpread
@@ -39,7 +40,6 @@ Weighing = Literal["evidence", "mean"]
 log = logging.getLogger(__name__)
 
 _PIXEL_DIRECTIONS, _PIXEL_REPEATS = 10, 100  # as in the published code
-_FEW, _LEAST_SPREAD, _LEAST_SPREAD_OF_FEW = 8, 0.02, 0.2
 _TINY = 1e-5  # added to a held-out mean before it divides, as in the published code
 
 
@@ -53,7 +53,8 @@ class SINBAD(Detector):
     least: ClassVar[int] = 3
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {
-            "canvas": "pad", "sizes": (0.25, 0.5, 0.7, 0.99), "directions": 1000, "pixels": 0.1, "pixel_step": 1, "weigh": "mean",
+            "canvas": "pad", "sizes": (0.25, 0.5, 0.7, 0.99), "directions": 1000, "pixels": 0.1, "pixel_step": 1,
+            "weigh": "mean",
         },
     }  # fmt: skip
     quick: ClassVar[dict[str, Any]] = {"size": 128, "directions": 100}
@@ -124,7 +125,7 @@ class SINBAD(Detector):
 
     def _described(
         self, extract: CropExtractor, parts: Sequence[Sample], rng: np.random.Generator, progress: Progress, cache: Path | None
-    ) -> tuple[list[_Histograms], list[str]]:
+    ) -> tuple[list[Histograms], list[str]]:
         """Every good picture's histograms, each picture through the backbone once; and the pictures' ids."""
         first = np.sort(rng.choice(len(parts), min(self.references, len(parts)), replace=False)).tolist()
         held = {index: self._sets(extract, parts[index], cache) for index in first}
@@ -132,8 +133,8 @@ class SINBAD(Detector):
         for level in range(len(held[first[0]])):
             references = [held[index][level] for index in first]
             count = self.directions if level < len(self.layers) else _PIXEL_DIRECTIONS * _PIXEL_REPEATS
-            features = _placed(references, count, self.thresholds, rng)
-            found.append(_Histograms.empty(features, len(parts), references[0].shape[2]))
+            features = placed(references, count, self.thresholds, rng)
+            found.append(Histograms.empty(features, len(parts), references[0].shape[2]))
         ids = []
         for index, sample in enumerate(parts):
             sets = held.pop(index, None) or self._sets(extract, sample, cache)
@@ -230,72 +231,19 @@ class SINBAD(Detector):
 
 
 @dataclass(eq=False)
-class _Histograms:
-    """How many elements of each good picture lie below each threshold: the descriptions, whole numbers as they are counted.
-
-    features  one SetFeatures a crop     counts  (n, crops, r K) uint8 or uint16     elements  in a set
-    """
-
-    features: list[SetFeatures]
-    counts: Array
-    elements: int
-
-    @classmethod
-    def empty(cls, features: list[SetFeatures], pictures: int, elements: int) -> _Histograms:
-        """Room for the histograms of so many pictures."""
-        width = features[0].thresholds.size
-        return cls(features, np.empty((pictures, len(features), width), np.min_scalar_type(elements)), elements)
-
-    def counted(self, sets: Array) -> Array:
-        """Counts of one picture, (crops, r K); sets (crops, C, E)."""
-        found = [features.counts(one[None]).reshape(-1) for features, one in zip(self.features, sets, strict=True)]
-        return np.stack(found).astype(self.counts.dtype)
-
-    def shares(self, counts: Array) -> Array:
-        """Counts as shares of the set, float32."""
-        return np.asarray(counts / np.float32(self.elements), np.float32)
-
-    def arrays(self) -> dict[str, Array]:
-        """What a model file keeps; all crops of a depth share their directions."""
-        thresholds = np.stack([features.thresholds for features in self.features])
-        return {"directions": self.features[0].directions, "thresholds": thresholds, "counts": self.counts}
-
-    @classmethod
-    def restored(cls, state: State, name: str, shape: tuple[int, int, int], elements: int) -> _Histograms:
-        """shape  crops, directions, thresholds"""
-        crop_count, r, k = shape
-        directions = state.array(f"{name}directions", (r, None))
-        thresholds = state.array(f"{name}thresholds", (crop_count, r, k))
-        counts = state.array(f"{name}counts", (None, crop_count, r * k), kind="u")
-        if len(counts) < SINBAD.least or int(counts.max()) > elements or counts.dtype != np.min_scalar_type(elements):
-            raise BadModelFile(f"its counts do not fit sets of {elements} elements; fit it again")
-        return cls([SetFeatures(directions, row) for row in thresholds], counts, elements)
-
-
-def _placed(references: Sequence[Array], directions: int, thresholds: int, rng: np.random.Generator) -> list[SetFeatures]:
-    """Directions drawn once for a depth, and thresholds for every crop from the reference pictures.
-
-    references  one (crops, C, E) a picture
-    """
-    first = SetFeatures.fit(np.stack([sets[0] for sets in references]), rng, directions=directions, thresholds=thresholds)
-    rest = [first.moved(np.stack([sets[crop] for sets in references])) for crop in range(1, len(references[0]))]
-    return [first, *rest]
-
-
-@dataclass(eq=False)
 class _Level:
     """One depth of the network: every crop's descriptions of good pictures, and what held-out good ones scored.
 
     means   (crops,) of the squared distances     spread  (crops, 2) mean and deviation of their logarithms
     """
 
-    histograms: _Histograms
+    histograms: Histograms
     scorers: list[ShrunkNearest]
     means: Array
     spread: Array
 
     @classmethod
-    def learned(cls, histograms: _Histograms, folds: Sequence[Array], shrinkage: float, whiten: Whitening) -> _Level:
+    def learned(cls, histograms: Histograms, folds: Sequence[Array], shrinkage: float, whiten: Whitening) -> _Level:
         """Scorers on all pictures; means and spread from scorers that did not have the judged ones."""
         scorers, means, spread = [], [], []
         for crop in range(len(histograms.features)):
@@ -328,7 +276,7 @@ class _Level:
         cls, state: State, name: str, shape: tuple[int, int, int], elements: int, shrinkage: float, whiten: Whitening
     ) -> _Level:
         """shape  crops, directions, thresholds"""
-        histograms = _Histograms.restored(state, name, shape, elements)
+        histograms = Histograms.restored(state, name, shape, elements)
         n = len(histograms.counts)
         axes, variances = state.array(f"{name}axes", (shape[0], n, n)), state.array(f"{name}variances", (shape[0], n))
         means, spread = state.array(f"{name}means", (shape[0],)), state.array(f"{name}spread", (shape[0], 2))
@@ -354,12 +302,12 @@ class _Pixels:
     means  (repeats,) held-out mean of each description's squared distance     spread  (2,) of the median's logarithm
     """
 
-    histograms: _Histograms
+    histograms: Histograms
     means: Array
     spread: Array
 
     @classmethod
-    def learned(cls, histograms: _Histograms, folds: Sequence[Array]) -> _Pixels:
+    def learned(cls, histograms: Histograms, folds: Sequence[Array]) -> _Pixels:
         """Means and spread from good pictures compared with those of other folds."""
         whole = cls(histograms, np.ones(_PIXEL_REPEATS), np.array([0.0, 1.0]))
         vectors = whole._split(histograms.counts[:, 0])
@@ -387,7 +335,7 @@ class _Pixels:
     @classmethod
     def restored(cls, state: State, name: str, shape: tuple[int, int, int], elements: int) -> _Pixels:
         """shape  1, directions, thresholds"""
-        histograms = _Histograms.restored(state, name, shape, elements)
+        histograms = Histograms.restored(state, name, shape, elements)
         means, spread = state.array(f"{name}means", (_PIXEL_REPEATS,)), state.array(f"{name}spread", (2,))
         if means.min() < 0 or spread[1] <= 0:
             raise BadModelFile("its spreads are not above zero; fit it again")
@@ -400,30 +348,3 @@ def _nearest_plain(queries: Array, vectors: Array) -> Array:
     With shrinkage 1 the covariance is a multiple of the identity, which the division by the held-out mean takes out.
     """
     return np.stack([((vectors - query) ** 2).sum(axis=2).min(axis=0) for query in queries])
-
-
-# -- spread ------------------------------------------------------------------------------------------------------------
-
-
-def log_spread(scores: Array) -> tuple[float, float]:
-    """Mean and deviation of the logarithms of held-out scores (n,), the deviation never below 0.02, with few scores 0.2."""
-    logs = np.log(np.maximum(scores, _floor(scores)))
-    return float(logs.mean()), max(float(logs.std()), _LEAST_SPREAD if len(scores) >= _FEW else _LEAST_SPREAD_OF_FEW)
-
-
-def beyond(score: npt.ArrayLike, spread: Array) -> Array:
-    """-log(1 - Phi(z)) with z the score's logarithm in held-out deviations: one-sided evidence against a good part.
-
-    Fisher's way of joining tests: near zero for what good parts score, growing as z^2 / 2 beyond, so that crops which see
-    nothing odd add little noise and one that does is not averaged away.
-
-    score  any shape, not negative     spread  (..., 2) mean and deviation of the logarithm
-    """
-    from scipy.special import log_ndtr
-
-    logs = np.log(np.maximum(score, np.finfo(np.float64).tiny))
-    return np.asarray(-log_ndtr((spread[..., 0] - logs) / spread[..., 1]))
-
-
-def _floor(scores: Array) -> float:
-    return float(max(1e-6 * scores.mean(), np.finfo(np.float64).tiny))
