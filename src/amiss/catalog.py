@@ -14,6 +14,7 @@ DETECTORS = {
     "rad": "amiss.methods.rad:RAD",
     "musc_v2": "amiss.methods.musc_v2:MuScV2",
     "sinbad": "amiss.methods.sinbad:SINBAD",
+    "ulsad": "amiss.methods.ulsad:ULSAD",
     "ensemble": "amiss.methods.ensemble:Ensemble",
 }
 DATASETS = {  # the more particular a layout, the later it stands: a foreign root is named after the last that fits

@@ -8,9 +8,12 @@ AmissError
 │   ├── BadField          a hyper-parameter with an impossible value, or an unknown name
 │   ├── WrongModality     a detector was given something it does not see
 │   ├── TooFewSamples     fewer samples than the work needs
+│   ├── MissingExtra      something optional that is not installed, with the command that installs it
+│   ├── BadCheckpoint     a training to resume that was begun with other settings, or is damaged
 │   └── UndefinedMetric   a figure that does not exist for this data (one class only)
 ├── NotFitted             predict before fit
 ├── BadModelFile          a model file that is damaged, foreign or of a newer format
+├── TrainingFailed        a network whose loss is no number any more, or whose ONNX graph differs from it
 ├── BadBackbone           weights or graph that do not match what was promised
 └── CannotWrite           an output that cannot be written
 """
@@ -50,6 +53,14 @@ class TooFewSamples(InputError):
     """Fewer samples than the work needs."""
 
 
+class MissingExtra(InputError):
+    """Something optional that is not installed."""
+
+
+class BadCheckpoint(InputError):
+    """A training to resume that was begun with other settings, or is damaged."""
+
+
 class UndefinedMetric(InputError):
     """A figure that does not exist for this data."""
 
@@ -60,6 +71,10 @@ class NotFitted(AmissError):
 
 class BadModelFile(AmissError):
     """A model file that is damaged, foreign or of a newer format."""
+
+
+class TrainingFailed(AmissError):
+    """A network that did not learn, or could not become a graph."""
 
 
 class BadBackbone(AmissError):

@@ -68,7 +68,7 @@ def export(
     if norm not in get_args(Norm):
         raise unknown(norm, get_args(Norm), "--norm")
     wish = Wish(architecture=_architecture(name), weights=weights, layers=layers, size=size, norm=norm)
-    with _quiet():
+    with quiet():
         network = _network(name, wish)
         source = _source(network, weights)
         graph = _described(_traced(name, network), network, source)
@@ -142,6 +142,7 @@ def _traced(name: str, network: Tapped) -> Any:
         opset_version=_OPSET,
         verbose=False,
     )
+    assert program is not None  # torch gives none only where it is told to write a file
     return program.model_proto
 
 
@@ -180,14 +181,12 @@ def _with_onnx_padding(module: Any) -> Any:
 
 
 def _described(model: Any, network: Tapped, source: dict[str, Any]) -> bytes:
-    """The serialised graph with its description, and without the paths of this machine that the tracer notes on every node."""
+    """The serialised graph with its description."""
     from onnx import TensorProto, checker, helper
 
+    bare(model)
     graph = model.graph
-    for node in graph.node:
-        del node.metadata_props[:]
-        node.doc_string = ""
-    for field in (graph.value_info, graph.metadata_props, graph.input, graph.output):
+    for field in (graph.input, graph.output):
         del field[:]
     graph.name = source["timm"]
     height, width = network.size or ("h", "w")
@@ -203,6 +202,15 @@ def _described(model: Any, network: Tapped, source: dict[str, Any]) -> bytes:
     helper.set_model_props(model, {"amiss": description.to_json(), "amiss.source": json.dumps(source, sort_keys=True)})
     checker.check_model(model)
     return bytes(model.SerializeToString())
+
+
+def bare(model: Any) -> None:
+    """Take out, in place, what the tracer notes on every node: paths of this machine, and the shapes it saw."""
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for field in (model.graph.value_info, model.graph.metadata_props, model.metadata_props):
+        del field[:]
 
 
 def _source(network: Tapped, weights: Path | None) -> dict[str, Any]:
@@ -249,11 +257,11 @@ def _gap(name: str, network: Tapped, graph: bytes) -> float:
         found = backbone(images)
         outputs = [*found.grids, found.token] if network.token else found.grids
         for got, expected in zip(outputs, wanted, strict=True):
-            worst = max(worst, _distance(got, expected.numpy()))
+            worst = max(worst, distance(got, expected.numpy()))
     return worst
 
 
-def _distance(got: Any, expected: Any) -> float:
+def distance(got: Any, expected: Any) -> float:
     """Infinite where shapes differ or a value is not finite."""
     if got.shape != expected.shape or not np.isfinite(expected).all():
         return float("inf")
@@ -261,7 +269,7 @@ def _distance(got: Any, expected: Any) -> float:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """The tracer warns of its own inner workings, which no user can mend."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -117,7 +117,7 @@ class Backbone:
         self._outputs = list(dict.fromkeys([*self._taps, *([self._token] if self._token else [])]))
         _prune(model, self._outputs, name)
         pruned = bytes(model.SerializeToString())
-        self._session = _session(pruned, name)
+        self._session = session(pruned, name)
         self._input = self._session.get_inputs()[0].name
         self._mean = np.asarray(self.description.mean, np.float32)
         self._std = np.asarray(self.description.std, np.float32)
@@ -210,7 +210,8 @@ def _prune(model: Any, outputs: list[str], name: str) -> None:
         field.extend(keep)
 
 
-def _session(graph: bytes, name: str) -> Any:
+def session(graph: bytes, name: str) -> Any:
+    """A graph ready to run on the CPU; raises BadBackbone where ONNX Runtime cannot."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
