@@ -258,6 +258,17 @@ def test_single_precision_comes_near_the_same(whiten: Whitening) -> None:
     np.testing.assert_allclose(ShrunkNearest(vectors, shrinkage=0.1, whiten=whiten).squared(queries), truth, rtol=1e-4)
 
 
+@pytest.mark.parametrize("whiten", WHITENINGS)
+@pytest.mark.parametrize("n", [1, 3, 7, 300])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_vectors_that_all_agree_give_plain_lengths(n: int, kind: Any, whiten: Whitening) -> None:
+    vector = (np.arange(50) % 49 / 49).astype(kind)  # shares whose sum rounds
+    scorer = ShrunkNearest(np.tile(vector, (n, 1)), shrinkage=0.1, whiten=whiten)
+    beside = vector.copy()
+    beside[[3, 5]] += 0.25
+    np.testing.assert_allclose(scorer.squared(np.stack([vector, beside])), [[0.0] * n, [0.125] * n], rtol=1e-5, atol=1e-6)
+
+
 def test_a_basis_found_before_gives_the_same_distances() -> None:
     rng = np.random.default_rng(0)
     vectors, queries = rng.standard_normal((6, 10)), rng.standard_normal((2, 10))
