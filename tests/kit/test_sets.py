@@ -124,6 +124,15 @@ def test_moved_thresholds_are_those_of_the_other_sets_along_the_same_directions(
     np.testing.assert_allclose(features.thresholds, oracle.thresholds(list(SIGNALS), features.directions, 4), atol=1e-5)
 
 
+def test_many_directions_and_elements_need_no_array_of_both() -> None:
+    sets = np.random.default_rng(0).standard_normal((8, 3, 20_000)).astype(np.float32)
+    tracemalloc.start()
+    fit(sets, directions=1000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 250e6  # all at once: 1000 x 160,000 x 4 bytes, twice
+
+
 @pytest.mark.parametrize("shape", [(3,), (3, 4), (1, 2, 3, 4), (0, 2, 3), (2, 0, 3), (2, 3, 0)])
 @pytest.mark.parametrize(
     "use", [fit, fit(SIGNALS, directions=2), fit(SIGNALS, directions=2).moved], ids=["fit", "call", "moved"]

@@ -19,6 +19,7 @@ from amiss.errors import BadField, BadModelFile, BadSample
 Array = npt.NDArray[Any]
 Whitening = Literal["inverse", "root"]
 
+_HELD = 1 << 23  # projections held at a time
 _POWER: dict[Whitening, int] = {"inverse": 2, "root": 1}  # of the covariance's inverse, in the squared distance
 
 
@@ -74,7 +75,8 @@ def _along(directions: Array, sets: Array, count: int, tail: float) -> Array:
     directions  (r, C)     sets  (N, C, E)     return  (r, count) float32
     """
     flat = np.moveaxis(sets, 1, 0).reshape(sets.shape[1], -1).astype(np.float32, copy=False)  # (C, N E)
-    low, high = np.quantile(directions @ flat, [tail, 1 - tail], axis=1)
+    blocks = np.array_split(directions, min(len(directions), -(-directions.shape[0] * flat.shape[1] // _HELD)))
+    low, high = np.concatenate([np.quantile(block @ flat, [tail, 1 - tail], axis=1) for block in blocks], axis=1)
     steps = np.arange(1, count + 1) / (count + 1)
     return np.asarray(low[:, None] + (high - low)[:, None] * steps, np.float32)
 
