@@ -1,0 +1,59 @@
+"""Fit every method where torch is, then judge where it is not: `fit` writes models and scores, `judge` compares.
+
+python -m tests.without_torch fit FOLDER      in the development environment
+python -m tests.without_torch judge FOLDER    in an environment with the core alone
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import amiss
+from amiss import catalog
+from amiss.contract import build
+from amiss.data import toys
+from amiss.model import Model
+
+SIZE = (96, 96)
+OPTIONAL = ("torch", "torchvision", "timm", "onnxscript", "open3d", "faiss", "pytest")
+TOLERANCE = 1e-4
+
+
+def fit(folder: Path) -> None:
+    """A model of every detector in the catalog, and the scores it gives here."""
+    folder.mkdir(parents=True, exist_ok=True)
+    scores = {}
+    for name in catalog.DETECTORS:
+        kind = catalog.resolve("detector", name)
+        detector = build(kind, kind.quick).fit(toys.samples(0, 8, "object", SIZE))
+        Model(detector).save(folder / f"{name}.amiss")
+        scores[name] = [result.score for result in detector.predict(_judged())]
+    (folder / "scores.json").write_text(json.dumps(scores))
+
+
+def judge(folder: Path) -> None:
+    """The same scores without torch, or an error that names the method."""
+    found = [name for name in OPTIONAL if importlib.util.find_spec(name) is not None]
+    if found:
+        sys.exit(f"this environment has {', '.join(found)}; wanted one with the core alone")
+    expected = json.loads((folder / "scores.json").read_text())
+    missing = set(catalog.DETECTORS) ^ set(expected)
+    if missing:
+        sys.exit(f"{', '.join(sorted(missing))}: not judged; run fit again")
+    for name, scores in expected.items():
+        model = amiss.load(folder / f"{name}.amiss")
+        np.testing.assert_allclose([model.judge(sample).score for sample in _judged()], scores, rtol=TOLERANCE, err_msg=name)
+    print(f"{len(expected)} methods judged without torch as they did with it")
+
+
+def _judged() -> list[amiss.Sample]:
+    return [sample for sample, _ in toys.defective_samples(100, 4, "object", SIZE)] + toys.samples(50, 2, "object", SIZE)
+
+
+if __name__ == "__main__":
+    {"fit": fit, "judge": judge}[sys.argv[1]](Path(sys.argv[2]))
