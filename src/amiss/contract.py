@@ -84,6 +84,7 @@ class Detector(ABC):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     quick: ClassVar[Mapping[str, Any]] = {}
     least: ClassVar[int] = 1
+    trained: ClassVar[bool] = False  # a fit takes minutes, so nobody wants six of them for a calibration
 
     seed: int = fields.option(0, "seed of every random draw", least=0)
 

@@ -53,6 +53,9 @@ def fit(
     goldens: Annotated[
         bool, typer.Option("--goldens/--no-goldens", help="Keep two reduced good pictures to verify with.")
     ] = True,
+    workdir: Annotated[
+        Path | None, typer.Option(help="Keep features and unfinished trainings here; the same command resumes.")
+    ] = None,
     skip_unreadable: Skip = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -64,7 +67,7 @@ def fit(
 
     request = FitRequest(
         data=Asked(data, dataset, category), out=out, method=method, preset=preset, budget=budget, calibration=calibration,
-        goldens=goldens, skip_unreadable=skip_unreadable, extra=tuple(context.args),
+        goldens=goldens, workdir=workdir, skip_unreadable=skip_unreadable, extra=tuple(context.args),
     )  # fmt: skip
     run_fit(request, Console(quiet=quiet, as_json=as_json))
 

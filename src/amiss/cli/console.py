@@ -68,14 +68,16 @@ class _Pace:
 
     def __init__(self) -> None:
         self._began = time.monotonic()
-        self._stage, self._stage_began = "", self._began
+        self._stage, self._stage_began, self._first = "", self._began, 0
 
     def left(self, stage: str, done: int, total: int | None) -> float | None:
         """Seconds left in this stage, None while unknown."""
         now = time.monotonic()
         if stage != self._stage:
-            self._stage, self._stage_began = stage, now
-        return None if not total or not done else (now - self._stage_began) / done * (total - done)
+            self._stage, self._stage_began, self._first = stage, now, 0 if done <= 1 else done  # a resumed stage starts late
+        if not total or done <= self._first:
+            return None
+        return (now - self._stage_began) / (done - self._first) * (total - done)
 
     def waited(self) -> bool:
         return time.monotonic() - self._began > PATIENCE
@@ -116,7 +118,7 @@ class _Bar(_Pace):
             if self._task is not None:
                 self._bar.remove_task(self._task)
             self._task = self._bar.add_task(stage, total=total)
-        self._bar.update(self._task, completed=done)
+        self._bar.update(self._task, completed=done, total=total)
 
     def _opened(self) -> Any:
         from rich.console import Console as Screen

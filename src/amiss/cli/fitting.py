@@ -26,8 +26,8 @@ from amiss.types import Sample
 from amiss.verdict.calibrate import Road, calibrate, fit_calibrated
 
 _OPTIONS = (
-    "out", "dataset", "category", "method", "preset", "budget", "calibration", "goldens", "no-goldens", "skip-unreadable",
-    "json", "quiet",
+    "out", "dataset", "category", "method", "preset", "budget", "calibration", "goldens", "no-goldens", "workdir",
+    "skip-unreadable", "json", "quiet",
 )  # fmt: skip
 
 
@@ -42,6 +42,7 @@ class FitRequest:
     budget: float
     calibration: str
     goldens: bool
+    workdir: Path | None
     skip_unreadable: bool
     extra: tuple[str, ...]
 
@@ -64,7 +65,7 @@ def run_fit(request: FitRequest, console: Console) -> None:
     with console.progress() as progress:
         model = fit_calibrated(
             detector, train.samples, held_out=held_out.samples, budget=request.budget,
-            road=_road(request.calibration), progress=progress,
+            road=_road(request.calibration), progress=progress, workdir=request.workdir,
         )  # fmt: skip
     source = {"data": printable(os.path.abspath(dataset.root)), "dataset": dataset.name, "category": category}
     model = dataclasses.replace(model, origin={**model.origin, **source})
@@ -142,6 +143,13 @@ def _check_request(request: FitRequest) -> None:
     folder = request.out.parent
     if not folder.is_dir():
         raise CannotWrite(f"{printable(request.out)}: there is no folder {printable(folder)}; make it first")
+    if request.workdir is not None:
+        try:
+            request.workdir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CannotWrite(
+                f"{printable(request.workdir)}: cannot be made ({error.strerror}); choose another --workdir"
+            ) from error
     if request.out.is_dir() or not os.access(folder, os.W_OK):
         raise CannotWrite(f"{printable(request.out)}: cannot write a file there; choose another --out")
 

@@ -9,28 +9,33 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-_FEW, _LEAST, _LEAST_OF_FEW = 8, 0.02, 0.2
+_LEAST = 0.05  # of a logarithm's deviation: that few parts happen to agree to a twentieth says nothing
+_FREEDOM = 30  # most degrees of freedom: tails are never taken to be as thin as a normal distribution's
 
 
-def log_spread(scores: Array) -> tuple[float, float]:
-    """Mean and deviation of the logarithms of held-out scores (n,), the deviation never below 0.02, with few scores 0.2."""
-    logs = np.log(np.maximum(scores, _floor(scores)))
-    return float(logs.mean()), max(float(logs.std()), _LEAST if len(scores) >= _FEW else _LEAST_OF_FEW)
+def log_spread(scores: Array, resolution: float) -> tuple[float, float]:
+    """Mean and deviation of the logarithm of held-out scores.
 
-
-def beyond(score: npt.ArrayLike, spread: Array) -> Array:
-    """-log(1 - Phi(z)) with z the score's logarithm in held-out deviations: one-sided evidence against a good part.
-
-    Fisher's way of joining tests: near zero for what good parts score, growing as z^2 / 2 beyond, so that crops which see
-    nothing odd add little noise and one that does is not averaged away.
-
-    score  any shape, not negative     spread  (..., 2) mean and deviation of the logarithm
+    scores  (n,), not negative     resolution  added to each: a score of that size is still nothing
     """
-    from scipy.special import log_ndtr
-
-    logs = np.log(np.maximum(score, np.finfo(np.float64).tiny))
-    return np.asarray(-log_ndtr((spread[..., 0] - logs) / spread[..., 1]))
+    logs = _logs(scores, resolution)
+    return float(logs.mean()), max(float(logs.std(ddof=1)), _LEAST)
 
 
-def _floor(scores: Array) -> float:
-    return float(max(1e-6 * scores.mean(), np.finfo(np.float64).tiny))
+def beyond(scores: npt.ArrayLike, spread: Array, resolution: npt.ArrayLike, count: int) -> Array:
+    """-log of the chance that a good part scores as high: one-sided evidence, zero or more, higher is odder.
+
+    The logarithm of a score is compared with Student's t, which a normal variable follows whose mean and deviation are known
+    from n values alone. Fisher's way of joining tests adds such evidence up: what good parts score adds next to nothing, so
+    views that see nothing odd add little noise, and one that does is not averaged away.
+
+    scores, resolution  any shape     spread  (..., 2) from log_spread of `count` scores
+    """
+    from scipy.special import stdtr
+
+    z = (_logs(scores, resolution) - spread[..., 0]) / (spread[..., 1] * np.sqrt(1 + 1 / count))
+    return np.asarray(-np.log(np.maximum(stdtr(min(count - 1, _FREEDOM), -z), np.finfo(np.float64).tiny)))
+
+
+def _logs(scores: npt.ArrayLike, resolution: npt.ArrayLike) -> Array:
+    return np.asarray(np.log(np.asarray(scores, np.float64) + np.maximum(resolution, np.finfo(np.float64).tiny)))

@@ -105,6 +105,11 @@ class Histograms:
         width = features[0].thresholds.size
         return cls(features, np.empty((pictures, len(features), width), np.min_scalar_type(elements)), elements)
 
+    @property
+    def grain(self) -> float:
+        """What one element adds to a share."""
+        return 1 / self.elements
+
     def counted(self, sets: Array) -> Array:
         """Counts of one picture, (crops, r K); sets (crops, C, E)."""
         found = [features.counts(one[None]).reshape(-1) for features, one in zip(self.features, sets, strict=True)]
@@ -151,9 +156,12 @@ class ShrunkNearest:
     v_k x follows from products with the n vectors alone, so n x p and n x n numbers are all that is kept.
     """
 
-    def __init__(self, vectors: Array, *, shrinkage: float, whiten: Whitening, basis: Basis | None = None) -> None:
+    def __init__(
+        self, vectors: Array, *, shrinkage: float, whiten: Whitening, grain: float = 0.0, basis: Basis | None = None
+    ) -> None:
         """vectors  (n, p) floating point     shrinkage  a, above 0, at most 1
-        basis  what an earlier instance of the same vectors found, so that it need not be found again
+        grain  step in which the numbers are counted: mu is never below its square, so that vectors which all agree do not make
+               the least change endless     basis  what an earlier instance of the same vectors found, not to find it again
         """
         self._mean = vectors[0] + (vectors - vectors[0]).mean(axis=0)  # exact where all agree: no variance made of rounding
         self._centred = vectors - self._mean
@@ -161,11 +169,12 @@ class ShrunkNearest:
         self.basis = Basis.of(gram) if basis is None else basis
         self._lengths = np.einsum("ij,ij->i", self._centred, self._centred)
         self._places = gram @ self.basis.axes  # (n, m) v_k of every vector
-        self._weigh(shrinkage, _POWER[whiten], vectors.shape[1])
+        self._weigh(shrinkage, _POWER[whiten], vectors.shape[1], grain**2)
+        self.resolution = vectors.shape[1] * grain**2 * self._base  # squared distance where every number moves by a grain
 
-    def _weigh(self, shrinkage: float, power: int, width: int) -> None:
+    def _weigh(self, shrinkage: float, power: int, width: int, least: float) -> None:
         variances = self.basis.variances.astype(np.float64)
-        floor = shrinkage * variances.sum() / width or 1.0  # vectors that all agree have no covariance: plain lengths
+        floor = shrinkage * max(variances.sum() / width, least) or 1.0  # without a grain and a covariance: plain lengths
         self._base = floor**-power
         self._weights = (((1 - shrinkage) * variances + floor) ** -power - self._base).astype(self._places.dtype)
 

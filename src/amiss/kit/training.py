@@ -124,7 +124,8 @@ def train(
     while run.step < plan.steps and run.seconds < limit:
         run.one(loss, _batch(samples, plan, run.step))
         if run.step % _SHOWN == 0 or run.step == plan.steps:
-            progress(f"training, loss {run.mean_loss:.4g}, {_left(run, plan, limit)}", run.step, plan.steps)
+            log.debug("step %d, loss %.4g", run.step, run.mean_loss)
+            progress("training", run.step, _ahead(run, plan, limit))
         if checkpoint is not None and time.perf_counter() - saved > _OFTEN:
             run.save(checkpoint, settings)
             saved = time.perf_counter()
@@ -143,11 +144,11 @@ def _batch(samples: int, plan: Plan, step: int) -> Array:
     return order[start : start + size]
 
 
-def _left(run: _Run, plan: Plan, limit: float) -> str:
-    """Time left, by the steps that remain or by the clock, in words."""
+def _ahead(run: _Run, plan: Plan, limit: float) -> int:
+    """The step at which the training will end: the last one, or the one that the clock will allow at this pace."""
     each = (run.seconds - run.resumed_seconds) / (run.step - run.resumed)  # asked only after a step
-    seconds = max(0.0, min(each * (plan.steps - run.step), limit - run.seconds))
-    return f"{seconds / 60:.0f} min left" if seconds >= 90 else f"{seconds:.0f} s left"
+    allowed = math.inf if math.isinf(limit) else run.step + max(0.0, limit - run.seconds) / max(each, 1e-9)
+    return plan.steps if allowed >= plan.steps else math.ceil(allowed)
 
 
 def _settings(network: torch.nn.Module, samples: int, plan: Plan, told: Mapping[str, Any]) -> dict[str, Any]:

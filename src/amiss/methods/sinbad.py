@@ -149,7 +149,8 @@ class SINBAD(Detector):
     def _judge(self, sample: Sample, workdir: Path | None) -> Result:
         assert self._extract is not None and sample.image is not None
         sets = self._sets(self._extract, sample, workdir)
-        found = [level.nearest(elements) for level, elements in zip(self.levels_, sets, strict=False)]
+        with one_thread():
+            found = [level.nearest(elements) for level, elements in zip(self.levels_, sets, strict=False)]
         told = np.stack(
             [self._told(level, squared) for level, (squared, _) in zip(self.levels_, found, strict=True)]
         )  # (L, crops)
@@ -176,7 +177,8 @@ class SINBAD(Detector):
     def _told(self, level: _Level, squared: Array) -> Array:
         """What each crop's squared distance says, (crops,): beyond its own spread, or its ratio to its size's held-out mean."""
         if self.weigh == "evidence":
-            return beyond(squared, level.spread)
+            resolution = np.array([scorer.resolution for scorer in level.scorers])
+            return beyond(squared, level.spread, resolution, len(self.samples_))
         means = np.bincount(self._groups, level.means) / np.bincount(self._groups)
         return np.asarray(squared / (means[self._groups] + _TINY))
 
@@ -248,13 +250,14 @@ class _Level:
         scorers, means, spread = [], [], []
         for crop in range(len(histograms.features)):
             vectors = histograms.shares(histograms.counts[:, crop])
-            scorers.append(ShrunkNearest(vectors, shrinkage=shrinkage, whiten=whiten))
+            scorers.append(ShrunkNearest(vectors, shrinkage=shrinkage, whiten=whiten, grain=histograms.grain))
             held_out = np.empty(len(vectors))
             for fold in folds:
-                others = ShrunkNearest(np.delete(vectors, fold, axis=0), shrinkage=shrinkage, whiten=whiten)
+                rest = np.delete(vectors, fold, axis=0)
+                others = ShrunkNearest(rest, shrinkage=shrinkage, whiten=whiten, grain=histograms.grain)
                 held_out[fold] = others.nearest(vectors[fold])[0]
             means.append(held_out.mean())
-            spread.append(log_spread(held_out))
+            spread.append(log_spread(held_out, scorers[-1].resolution))
         return cls(histograms, scorers, np.array(means), np.array(spread))
 
     def nearest(self, sets: Array) -> tuple[Array, Array]:
@@ -284,7 +287,7 @@ class _Level:
             raise BadModelFile("its spreads are not above zero; fit it again")
         scorers = [
             ShrunkNearest(
-                histograms.shares(histograms.counts[:, crop]), shrinkage=shrinkage, whiten=whiten,
+                histograms.shares(histograms.counts[:, crop]), shrinkage=shrinkage, whiten=whiten, grain=histograms.grain,
                 basis=Basis(axes[crop], variances[crop]),
             )
             for crop in range(shape[0])
@@ -315,14 +318,14 @@ class _Pixels:
         for fold in folds:
             held_out[fold] = _nearest_plain(vectors[fold], np.delete(vectors, fold, axis=0))
         means = held_out.mean(axis=0)
-        return cls(histograms, means, np.array(log_spread(np.median(held_out / (means + _TINY), axis=1))))
+        return cls(histograms, means, np.array(log_spread(np.median(held_out / (means + _TINY), axis=1), _TINY)))
 
     def told(self, sets: Array, weigh: Weighing) -> float:
         """What the pixels (1, 3, E) say: the median ratio, or how far it lies beyond its spread."""
         queries = self._split(self.histograms.counted(sets))
         squared = _nearest_plain(queries, self._split(self.histograms.counts[:, 0]))[0]
         median = np.median(squared / (self.means + _TINY))
-        return float(median if weigh == "mean" else beyond(median, self.spread))
+        return float(median if weigh == "mean" else beyond(median, self.spread, _TINY, len(self.histograms.counts)))
 
     def _split(self, counts: Array) -> Array:
         """(m, 1000 K) counts as (m, repeats, 10 K) shares."""

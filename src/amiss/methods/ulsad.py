@@ -65,6 +65,7 @@ class ULSAD(Detector):
         "tiny": {"channels": 64, "width": 64, "inner": 32, "steps": 800},
     }  # fmt: skip
     least: ClassVar[int] = 3
+    trained: ClassVar[bool] = True
     quick: ClassVar[dict[str, Any]] = {
         "size": 96, "grid": 8, "layers": (8, 16), "channels": 32, "width": 32, "inner": 16, "steps": 120, "rate": 3e-3,
     }  # fmt: skip

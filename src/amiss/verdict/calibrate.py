@@ -3,6 +3,8 @@
 Three roads, chosen by how many good parts there are (n) and by the budget, the accepted share of false alarms:
     held out      the data set ships calibration parts, or a fifth of n is enough for the budget (n // 5 >= 1 / budget - 1):
                   those parts never enter the bank. The false-alarm rate is guaranteed on average over splits.
+                  A method that trains networks always goes this road, for it would be trained six times on the next; where n is
+                  small it holds out up to a third, so that there are 8 to calibrate on.
     cross-fitted  n is smaller: every part is scored once by a detector fitted without it (5 folds), and
                   the model itself is fitted on all. The fold detectors saw fewer parts, so their scores run a little high,
                   which makes false alarms rarer; this is measured (docs/results.md), not guaranteed.
@@ -22,7 +24,7 @@ from typing import Any, Literal, overload
 import numpy as np
 import numpy.typing as npt
 
-from amiss.calibration import BUDGET, Calibration, How, needed
+from amiss.calibration import BUDGET, FEWEST, Calibration, How, needed
 from amiss.contract import Detector, Progress
 from amiss.errors import BadField, TooFewSamples
 from amiss.kit.subset import Subset
@@ -53,7 +55,11 @@ def fit_calibrated(
     workdir  folder for caches that other fits may share; None for one that lives as long as a cross-fit
     raises  TooFewSamples where the asked road needs more parts
     """
-    road = _road(len(samples), len(held_out), budget, road) if "normal" in detector.needs else _unlabelled(detector, road)
+    road = (
+        _road(detector, len(samples), len(held_out), budget, road)
+        if "normal" in detector.needs
+        else _unlabelled(detector, road)
+    )
     parts = Recorded(samples, keep=KEEP if road == "cross" else 0)
     if road == "none":
         return _model(detector.fit(parts, progress=progress, workdir=workdir), parts, None)
@@ -63,7 +69,7 @@ def fit_calibrated(
     if held_out:
         held = held_out
     else:
-        kept, hold = _split(_digests(parts, progress), detector.seed)
+        kept, hold = _split(_digests(parts, progress), detector)
         parts, held = Recorded(Subset(parts, kept)), Subset(parts, hold)
     detector.fit(parts, progress=progress, workdir=workdir)
     return _model(detector, parts, calibrate(detector, held, budget=budget, progress=progress, workdir=workdir))
@@ -89,11 +95,10 @@ def _calibration(scores: Sequence[float], digests: Sequence[str], budget: float,
     return Calibration(tuple(distinct.values()), budget, how, tuple(distinct))
 
 
-def _road(n: int, held_out: int, budget: float, road: Road) -> Road:
+def _road(detector: Detector, n: int, held_out: int, budget: float, road: Road) -> Road:
     if road == "auto":
-        if n == 1 and not held_out:
-            return "cross"
-        return "split" if held_out or n // 5 >= needed(budget) else "cross"
+        enough = n // 5 >= needed(budget) or (detector.trained and n > detector.least)
+        return "split" if held_out or enough else "cross"
     if road == "split" and n < 2 and not held_out:
         raise TooFewSamples(f"a held-out split needs 2 good parts or more, met {n}; use --calibration none")
     return road
@@ -117,10 +122,11 @@ def _digests(parts: Recorded, progress: Progress | None) -> list[str]:
     return parts.in_order()
 
 
-def _split(digests: Sequence[str], seed: int) -> tuple[Array, Array]:
+def _split(digests: Sequence[str], detector: Detector) -> tuple[Array, Array]:
     """Indices to fit on and to hold out; copies of one picture fall on the same side."""
-    names = np.random.default_rng(seed).permutation(sorted(set(digests)))
-    held = set(names[: max(1, len(names) // 5)].tolist())
+    names = np.random.default_rng(detector.seed).permutation(sorted(set(digests)))
+    least = min(FEWEST, len(names) // 3) if detector.trained else 1
+    held = set(names[: max(1, least, len(names) // 5)].tolist())
     out = np.array([digest in held for digest in digests])
     return np.flatnonzero(~out), np.flatnonzero(out)
 
@@ -139,6 +145,12 @@ def _cross_fitted(
         if len(folds) < 2:
             if len(parts) > 1:
                 log.warning("all %d good pictures are copies of one, so nothing is left to calibrate on", len(parts))
+            return Calibration((), budget, how)
+        if (left := len(parts) - max(map(len, folds))) < detector.least:
+            log.warning(
+                "%s needs %d parts to fit; holding some of %d out leaves %d, so nothing is left to calibrate on",
+                detector.name, detector.least, len(parts), left,
+            )  # fmt: skip
             return Calibration((), budget, how)
         for number, held in enumerate(folds, start=1):
             rest = np.setdiff1d(np.arange(len(parts)), held)
@@ -229,5 +241,5 @@ class Recorded(Subset):
         self._used = -(-end // 64) * 64
 
     def in_order(self) -> list[str]:
-        """Digests of all samples; complete after one full pass."""
-        return [self._digests[index] for index in range(len(self))]
+        """Digests of all samples; those that a fit left out are read for it."""
+        return [self._digests.get(index) or self._read(index).digest for index in range(len(self))]
