@@ -21,14 +21,14 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-TAGS = ("code", "readme", "paper")
+TAGS = ("code", "readme", "paper", "index")
 
 
 @dataclass(frozen=True)
 class Published:
     """Figures of one method on one data set from one source, as shares of 1.
 
-    tag  where they were read: code, readme or paper     own  whether the method's authors published them
+    tag  where they were read: code, readme, paper, or index, which is somebody else's list     own  whether the method's authors published them
     mean  over all `count` categories     categories  figures of single ones
     """
 
@@ -88,6 +88,8 @@ def _why(source: Published, record: Mapping[str, Any], rows: Sequence[Mapping[st
     fields, said = record["fields"], []
     if not comparable:
         said.append(f"No gap: theirs is a mean over {source.count} categories, ours over others.")
+    if source.tag == "index":
+        said.append("Read in somebody else's list, not where it was published.")
     if not source.own:
         said.append("Published by others than the method's authors.")
     backbone = str(fields.get("backbone", "")).replace("\\", "/").rsplit("/", 1)[-1]
