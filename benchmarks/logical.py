@@ -3,7 +3,7 @@
     python benchmarks/logical.py sinbad [--data ../shared/data] [--only "juice bottle,screw"] [--workdir build/features]
     python benchmarks/logical.py ulsad [--field steps=800] ...
 
-Fitted on all good parts of train, without calibration; image AUROC on test. Milliseconds are the median over parts judged without
+Fitted on all good parts of train, without calibration; image AUROC on test. Milliseconds: median over parts judged without
 a cache, from decoded picture to score. Features are kept in --workdir.
 """
 
