@@ -44,6 +44,12 @@ class Graph:
         return [np.asarray(found) for found in self._session.run(None, arrays)]
 
 
+def check_exporter() -> None:
+    """Raise MissingExtra where no graph could be written: asked before a training, not after it."""
+    if importlib.util.find_spec("onnxscript") is None:
+        raise MissingExtra("turning a network into ONNX needs onnxscript: pip install 'amiss[train]'")
+
+
 def exported(network: torch.nn.Module, examples: Mapping[str, Array], outputs: Sequence[str], name: str) -> Graph:
     """A network in evaluation mode as a graph of fixed shapes, after its outputs were compared with torch's.
 
@@ -52,8 +58,7 @@ def exported(network: torch.nn.Module, examples: Mapping[str, Array], outputs: S
     """
     import torch
 
-    if importlib.util.find_spec("onnxscript") is None:
-        raise MissingExtra("turning a network into ONNX needs onnxscript: pip install 'amiss[train]'")
+    check_exporter()
     inputs = tuple(torch.from_numpy(array) for array in examples.values())
     with quiet(), torch.no_grad():
         program = torch.onnx.export(
@@ -62,8 +67,9 @@ def exported(network: torch.nn.Module, examples: Mapping[str, Array], outputs: S
         )  # fmt: skip
         wanted = [value.numpy() for value in network(*inputs)]
     assert program is not None  # torch gives none only where it is told to write a file
-    bare(program.model_proto)
-    graph = Graph(program.model_proto.SerializeToString(), name, {key: array.shape for key, array in examples.items()}, outputs)
+    model = program.model_proto  # written anew each time it is asked for
+    bare(model)
+    graph = Graph(model.SerializeToString(), name, {key: array.shape for key, array in examples.items()}, outputs)
     gap = max(distance(got, expected) for got, expected in zip(graph(**examples), wanted, strict=True))
     if not gap <= PARITY:
         raise TrainingFailed(
