@@ -207,6 +207,7 @@ class _Run:
 
     def save(self, path: Path, settings: Mapping[str, Any]) -> None:
         """Write a checkpoint under a temporary name, then rename it."""
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         tensors = {f"network.{name}": value for name, value in self._network.state_dict().items()}
@@ -220,10 +221,11 @@ class _Run:
                 {name: value.detach().cpu().clone() for name, value in tensors.items()}, part, {"amiss": json.dumps(facts)}
             )
             os.replace(part, path)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             part.unlink(missing_ok=True)
+            reason = getattr(error, "strerror", None) or error
             raise CannotWrite(
-                f"{path}: no checkpoint can be written ({error.strerror}); free space or leave out workdir"
+                f"{path}: no checkpoint can be written ({reason}); make the folder, free space, or leave out workdir"
             ) from error
 
     def resume(self, path: Path, settings: Mapping[str, Any]) -> None:
@@ -234,12 +236,13 @@ class _Run:
             with safe_open(path, "pt") as file:
                 facts = json.loads(file.metadata()["amiss"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            _check_settings(path, facts["settings"], settings)
-            self._take(tensors)
+            _check_settings(path, dict(facts["settings"]), settings)
             self.step = self.resumed = int(facts["step"])
+            _check_steps(path, self.step, self._plan)
+            self._take(tensors)
             self.seconds = self.resumed_seconds = float(facts["seconds"])
             self.mean_loss = float(facts["loss"])
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
             raise BadCheckpoint(
                 f"{path}: this checkpoint cannot be read ({error}); delete it to train from the start"
             ) from error
@@ -250,14 +253,31 @@ class _Run:
             kind, _, rest = name.partition(".")
             parts[kind][rest] = value
         self._network.load_state_dict(parts["network"])
-        if set(parts["average"]) != set(self._average):
-            raise ValueError("its moving average is of another network")
+        _check_shapes(parts["average"], self._average)
         self._average = {name: value.to(self._plan.device) for name, value in parts["average"].items()}
         state: dict[int, dict[str, Any]] = {}
         for name, value in parts["adam"].items():
             index, _, key = name.partition(".")
             state.setdefault(int(index), {})[key] = value
+        if not state:
+            raise ValueError("it lacks the state of the optimiser")
+        for place, found in state.items():
+            like = self._parameters[place]
+            _check_shapes(found, {"step": self._torch.zeros(()), "exp_avg": like, "exp_avg_sq": like})
         self._adam.load_state_dict({"state": state, "param_groups": self._adam.state_dict()["param_groups"]})
+
+
+def _check_shapes(found: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> None:
+    if {name: value.shape for name, value in found.items()} != {name: value.shape for name, value in wanted.items()}:
+        raise ValueError("its tensors are of another network")
+
+
+def _check_steps(path: Path, done: int, plan: Plan) -> None:
+    if done > plan.steps:
+        raise BadCheckpoint(
+            f"{path}: this training has done {done} steps, asked for are {plan.steps}; ask for as many steps or more, give "
+            "another workdir, or delete the file to train from the start"
+        )
 
 
 def _check_settings(path: Path, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
