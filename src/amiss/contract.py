@@ -10,6 +10,7 @@ import dataclasses
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -109,12 +110,12 @@ class Detector(ABC):
             raise BadField(f"{self.name}.fit takes several samples, met one; put it in a list")
         if iter(samples) is samples:
             raise BadField(f"{self.name}.fit reads its samples more than once, met a generator; give a list")
-        first = next(iter(samples), None)
-        count = len(samples) if isinstance(samples, Sequence) else None
-        if first is not None:
-            self._check_modality(first)
-        if first is None or (count is not None and count < self.least):
-            raise TooFewSamples(f"{self.name} needs {self.least} sample(s) or more to fit, met {count or 0}")
+        first = list(islice(samples, 1 if isinstance(samples, Sequence) else self.least))
+        for sample in first[:1]:
+            self._check_modality(sample)
+        count = len(samples) if isinstance(samples, Sequence) else len(first)
+        if count < self.least:
+            raise TooFewSamples(f"{self.name} needs {self.least} sample(s) or more to fit, met {count}")
         self._learn(samples, truths, progress or _silent, workdir)
         return self
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +183,18 @@ def test_the_wrong_modality_is_refused_by_fit_and_predict(name: str) -> None:
 def test_fitting_on_nothing_raises(name: str) -> None:
     with pytest.raises(TooFewSamples, match=name):
         make(name).fit([])
+
+
+def test_one_sample_too_few_raises_whether_or_not_they_can_be_counted(name: str) -> None:
+    short = good("texture", catalog.resolve("detector", name).least - 1)
+
+    class Uncounted:
+        def __iter__(self) -> Iterator[Sample]:
+            return iter(short)
+
+    for samples in (short, Uncounted()):
+        with pytest.raises(TooFewSamples, match=f"{len(short) + 1} sample.*met {len(short)}"):
+            make(name).fit(samples)
 
 
 def test_as_few_samples_fit_as_the_method_says(name: str) -> None:
