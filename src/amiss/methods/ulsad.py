@@ -30,7 +30,7 @@ from amiss.contract import Detector, Progress, State
 from amiss.errors import BadField, BadModelFile
 from amiss.fields import byte_count, option
 from amiss.kit.extract import Aspect, Features, ImageExtractor, resize
-from amiss.kit.graphs import Graph, exported
+from amiss.kit.graphs import Graph, check_exporter, exported
 from amiss.kit.maps import area_score
 from amiss.kit.patches import cell_box, on_grid, squeeze
 from amiss.kit.subset import Subset, in_sequence
@@ -83,7 +83,7 @@ class ULSAD(Detector):
     inner: int = option(64, "channels of the global network, and length of its bottleneck", least=2)
     steps: int = option(1500, "training steps; 0 leaves the networks as they were drawn", least=0)
     minutes: float | None = option(None, "end the training after so many minutes; none for no limit", above=0)
-    batch: int = option(8, "pictures in a training step", least=1)
+    batch: int = option(8, "pictures in a training step", least=2)
     rate: float = option(1e-3, "learning rate of Adam", above=0)
     decay: float = option(0.0, "weight decay", least=0)
     average: float = option(0.99, "decay of the weights' moving average; 0 keeps the last weights", least=0, most=0.9999)
@@ -113,16 +113,19 @@ class ULSAD(Detector):
     def _learn(
         self, samples: Iterable[Sample], truths: Sequence[Truth] | None, progress: Progress, workdir: Path | None
     ) -> None:
-        load_torch()  # says what to install before anything is read
+        load_torch()  # both say what to install before anything is read
+        check_exporter()
         extract = self._extractor(None, None)
         parts = in_sequence(samples)
         extract.pin(parts)
         teacher, images, digests = self._read(extract, self._kept(extract, parts), progress, workdir)
-        held, rest = np.split(self.rng().permutation(len(teacher)), [max(1, round(self.held_out * len(teacher)))])
+        count = min(max(1, round(self.held_out * len(teacher))), len(teacher) - 2)  # batch statistics need two pictures
+        held, rest = np.split(self.rng().permutation(len(teacher)), [count])
         mean, deviation = _moments(teacher[rest])
         teacher -= mean[:, None, None]
         teacher /= deviation[:, None, None]
-        networks, self.trained_ = self._train(teacher, images, rest, digests, progress, workdir)
+        data = blake2b("".join((extract.backbone.digest, *digests)).encode(), digest_size=8).hexdigest()
+        networks, self.trained_ = self._train(teacher, images, rest, data, progress, workdir)
         self.networks_ = exported(networks, {"teacher": teacher[:1], "image": images[:1]}, _OUTPUTS, "networks")
         self._extract, self.mean_, self.deviation_ = extract, mean, deviation
         found = np.stack([self._maps(teacher[index], images[index]) for index in held])  # (n, 2, h, w)
@@ -174,9 +177,12 @@ class ULSAD(Detector):
         return teacher, images, digests
 
     def _train(
-        self, teacher: Array, images: Array, rest: Array, digests: Sequence[str], progress: Progress, workdir: Path | None
+        self, teacher: Array, images: Array, rest: Array, data: str, progress: Progress, workdir: Path | None
     ) -> tuple[Any, dict[str, Any]]:
-        """The two networks, trained together; and how that went."""
+        """The two networks, trained together; and how that went.
+
+        rest  indices of the pictures trained on     data  digest of the backbone and all pictures
+        """
         torch = load_torch()
         from amiss.kit.reconstruction import Both, Shape
 
@@ -196,7 +202,6 @@ class ULSAD(Detector):
             pictures = (torch.from_numpy(held[chosen]).to(self.device) for held in (teacher, images))
             return both.loss(*pictures, _BALANCE)
 
-        data = blake2b("".join(digests).encode(), digest_size=8).hexdigest()
         kept = {name: value for name, value in self.fields().items() if name not in _NOT_TRAINING}
         done = train(
             networks, loss, len(rest), plan, progress=progress, told={**kept, "data": data},
@@ -271,7 +276,8 @@ class ULSAD(Detector):
         rows, columns = self._cells(extract)
         inputs = {"teacher": (1, len(mean), rows, columns), "image": (1, 3, rows * CELL, columns * CELL)}
         self.networks_ = Graph(state.graphs["networks"], "networks", inputs, _OUTPUTS)
-        self._extract, self.mean_, self.deviation_, self.levels_, self.trained_ = extract, mean, deviation, levels, trained
+        self.mean_, self.deviation_ = mean.astype(np.float32), deviation.astype(np.float32)
+        self._extract, self.levels_, self.trained_ = extract, levels, trained
 
 
 def difference(first: Array, second: Array) -> Array:
