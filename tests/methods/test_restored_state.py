@@ -1,4 +1,4 @@
-"""A state that does not fit together is refused when it is read, for every method that keeps whole pictures or Gaussians."""
+"""A state that does not fit together is refused when it is read, for methods that keep pictures, Gaussians or networks."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from tests.methods.separation import bad, good, judged
 
 import amiss
 from amiss.contract import Detector, State
-from amiss.errors import BadModelFile
+from amiss.errors import BadBackbone, BadModelFile
 
 QUICK: dict[str, dict[str, Any]] = {
     "padim": {"size": 96, "grid": 8, "channels": 40},
     "rad": {"size": 96, "images": 10},
     "spade": {"size": 96, "images": 10},
     "musc_v2": {"size": 96, "grid": 8},
+    "sinbad": {"size": 128, "directions": 20},
+    "ulsad": {"size": 96, "grid": 8, "layers": (8, 16), "channels": 16, "width": 16, "inner": 8, "steps": 2},
 }
 
 
@@ -26,8 +28,11 @@ def fitted() -> dict[str, Detector]:
     return {name: amiss.detector(name, **fields).fit(good("texture", 4)) for name, fields in QUICK.items()}
 
 
-def changed(state: State, *, arrays: dict[str, Any] | None = None, facts: dict[str, Any] | None = None) -> State:
-    return dataclasses.replace(state, arrays={**state.arrays, **(arrays or {})}, facts={**state.facts, **(facts or {})})
+def changed(state: State, **parts: dict[str, Any]) -> State:
+    """With other arrays, facts or graphs; None for none."""
+    found = {part: {**getattr(state, part), **values} for part, values in parts.items()}
+    kept = {part: {key: value for key, value in values.items() if value is not None} for part, values in found.items()}
+    return dataclasses.replace(state, **kept)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -48,7 +53,9 @@ def damages(name: str, state: State) -> list[State]:
             wrong += [changed(state, arrays={key: spoilt}), changed(state, arrays={key: array.astype(np.int32)})]
         else:
             wrong += [changed(state, arrays={key: array.astype(np.float32)}), changed(state, arrays={key: array * 0 - 1})]
-        wrong.append(dataclasses.replace(state, arrays={k: v for k, v in state.arrays.items() if k != key}))
+        wrong.append(changed(state, arrays={key: None}))
+    for key in state.facts:
+        wrong += [changed(state, facts={key: value}) for value in (None, 7, "seven", [])]
     if "frame" in state.facts:
         wrong += [changed(state, facts={"frame": value}) for value in ([0, 96], [96], ["96", 96], [96.0, 96], [-96, -96])]
     if "samples" in state.facts:
@@ -61,3 +68,12 @@ def test_a_damaged_state_is_refused_when_it_is_read(name: str, fitted: dict[str,
     for state in damages(name, fitted[name].state()):
         with pytest.raises(BadModelFile, match="fit it again"):
             fitted[name].unfitted().restore(state)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_damaged_graph_is_refused_when_it_is_read(name: str, fitted: dict[str, Detector]) -> None:
+    state = fitted[name].state()
+    for key, graph in state.graphs.items():
+        for content in (b"", graph[: len(graph) // 2], b"no graph"):
+            with pytest.raises((BadModelFile, BadBackbone)):
+                fitted[name].unfitted().restore(changed(state, graphs={key: content}))

@@ -249,9 +249,12 @@ class MuScV2(Detector):
         groups = len(self.layers) * (len(self.degrees) if self.fuse == "scores" else 1)
         stored = (state.array(f"vectors_{index}", (len(self.maps_), None)) for index in range(groups))
         self.vectors_ = [vectors.astype(np.float32) for vectors in stored]
-        self.members_ = {str(digest): int(index) for digest, index in dict(state.fact("members")).items()}
-        if not all(0 <= index < len(self.counts_) for index in self.members_.values()):
+        members = state.fact("members")
+        if not isinstance(members, dict) or not all(
+            type(index) is int and 0 <= index < len(self.counts_) for index in members.values()
+        ):
             raise BadModelFile("its members do not fit its pool; fit it again")
+        self.members_ = members
         if (self.frames_[:, 2] * self.frames_[:, 3] != counts).any() or self.frames_.min() < 1:
             raise BadModelFile("its maps do not fit its pictures; fit it again")
         self._extract = self._extractor(state.graphs.get("backbone"))
