@@ -7,6 +7,7 @@ the same for all (checks, seconds, fields, errors), is here.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from amiss.types import Result, Sample, Truth
 
 Array = npt.NDArray[Any]
 Progress = Callable[[str, int, int | None], None]
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +87,7 @@ class Detector(ABC):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     quick: ClassVar[Mapping[str, Any]] = {}
     least: ClassVar[int] = 1
+    enough: ClassVar[int] = 1  # good parts from which on it is any good; fewer are warned of
     trained: ClassVar[bool] = False  # a fit takes minutes, so nobody wants six of them for a calibration
 
     seed: int = fields.option(0, "seed of every random draw", least=0)
@@ -116,6 +119,8 @@ class Detector(ABC):
         count = len(samples) if isinstance(samples, Sequence) else len(first)
         if count < self.least:
             raise TooFewSamples(f"{self.name} needs {self.least} sample(s) or more to fit, met {count}")
+        if isinstance(samples, Sequence) and count < self.enough:
+            log.warning("%s learns well from %d parts or more, met %d; other methods need fewer", self.name, self.enough, count)
         self._learn(samples, truths, progress or _silent, workdir)
         return self
 

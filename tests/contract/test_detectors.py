@@ -130,7 +130,7 @@ def test_maps_have_the_shape_of_the_sample(name: str) -> None:
 
 
 def test_made_defects_score_above_good_parts(name: str, kind: str) -> None:
-    detector = make(name).fit(good(kind, 12))
+    detector = make(name).fit(good(kind, max(12, catalog.resolve("detector", name).enough)))
     well, ill = scores(detector.predict(good(kind, 8, seed=50))), scores(detector.predict(bad(kind, 8)))
     higher = np.mean([a < b for a in well for b in ill])
     assert higher >= 0.9
@@ -139,7 +139,7 @@ def test_made_defects_score_above_good_parts(name: str, kind: str) -> None:
 
 
 def test_the_map_is_higher_on_the_defect_than_beside_it(name: str, kind: str) -> None:
-    detector = make(name).fit(good(kind, 12))
+    detector = make(name).fit(good(kind, max(12, catalog.resolve("detector", name).enough)))
     inside, outside = [], []
     for sample, truth in toys.defective_samples(100, 6, kind, SIZE):
         assert truth.mask is not None

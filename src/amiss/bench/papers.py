@@ -28,7 +28,8 @@ TAGS = ("code", "readme", "paper", "index")
 class Published:
     """Figures of one method on one data set from one source, as shares of 1.
 
-    tag  where they were read: code, readme, paper, or index, which is somebody else's list     own  whether the method's authors published them
+    tag  where they were read: code, readme, paper, or index, which is somebody else's list
+    own  whether the method's authors published them
     mean  over all `count` categories     categories  figures of single ones
     """
 

@@ -23,6 +23,9 @@ Array = npt.NDArray[Any]
 Canvas = Literal["keep", "square", "pad"]
 
 
+_ROUNDING = 1e-9  # 0.1 + 0.7 is a little less than 0.8
+
+
 @dataclass(frozen=True)
 class Crop:
     """A window of the picture: top, left and side as shares of its height and width; which of the sizes it has."""
@@ -40,15 +43,15 @@ class Crop:
         return top, left, bottom, right
 
     def _span(self, start: float, edge: int) -> tuple[int, int]:
-        first = min(math.floor(start * edge), edge - 1)
-        return first, max(first + 1, min(edge, math.floor((start + self.side) * edge)))
+        first = min(math.floor(start * edge + _ROUNDING), edge - 1)
+        return first, max(first + 1, min(edge, math.floor((start + self.side) * edge + _ROUNDING)))
 
 
 def crops(sizes: Sequence[float], step: float) -> list[Crop]:
     """All crops of each size in reading order; sizes and step are shares of the picture's sides."""
     found = []
     for index, side in enumerate(sizes):
-        starts = [step * k for k in range(math.floor((1 - side) / step + 1e-9) + 1)]
+        starts = [step * k for k in range(math.floor((1 - side) / step + _ROUNDING) + 1)]
         found += [Crop(top, left, side, index) for top in starts for left in starts]
     return found
 

@@ -92,7 +92,7 @@ def _checked(sets: Array) -> Array:
 class Histograms:
     """How many elements of each good picture lie below each threshold: the descriptions, whole numbers as they are counted.
 
-    features  one SetFeatures a crop     counts  (n, crops, r K) uint8 or uint16     elements  in a set
+    features  one SetFeatures a crop     counts  (n, crops, r K) unsigned     elements  in a set
     """
 
     features: list[SetFeatures]

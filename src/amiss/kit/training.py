@@ -84,6 +84,12 @@ def load_torch() -> Any:
     return torch
 
 
+def check_device(device: Device) -> None:
+    """raises  BadField where torch does not see it"""
+    if device == "cuda" and not load_torch().cuda.is_available():
+        raise BadField("device = cuda: torch sees no CUDA device here; use device = cpu")
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Weights made inside are drawn from the seed; torch's own random state is left as it was."""
@@ -111,8 +117,7 @@ def train(
     raises   BadField for a device that is not there, BadCheckpoint, TrainingFailed where the loss is no number any more
     """
     torch = load_torch()
-    if plan.device == "cuda" and not torch.cuda.is_available():
-        raise BadField("device = cuda: torch sees no CUDA device here; use device = cpu")
+    check_device(plan.device)
     network.to(plan.device).train()
     run = _Run(torch, network, plan)
     settings = _settings(network, samples, plan, told or {})
@@ -189,7 +194,7 @@ class _Run:
         self._follow()
         now = float(value.detach())
         if not math.isfinite(now):
-            raise TrainingFailed(f"the loss is {now} after {self.step} steps; lower the learning rate, or set a gradient clip")
+            raise TrainingFailed(f"the loss is {now} after {self.step} steps; lower the learning rate")
         self.mean_loss = now if math.isnan(self.mean_loss) else 0.98 * self.mean_loss + 0.02 * now
         self.seconds += time.perf_counter() - started
 

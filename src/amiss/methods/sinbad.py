@@ -197,7 +197,8 @@ class SINBAD(Detector):
             inside = np.outer((rows >= top) & (rows < bottom), (columns >= left) & (columns < right))
             total[inside] += value
             count[inside] += 1
-        return total / np.maximum(count, 1)
+        total[count == 0], count[count == 0] = told.mean(), 1  # steps wider than the crops leave gaps
+        return total / count
 
     # -- model file ----------------------------------------------------------------------------------------------------
 

@@ -34,7 +34,7 @@ from amiss.kit.graphs import Graph, check_exporter, exported
 from amiss.kit.maps import area_score
 from amiss.kit.patches import cell_box, on_grid, squeeze
 from amiss.kit.subset import Subset, in_sequence
-from amiss.kit.training import Device, Plan, load_torch, seeded, train
+from amiss.kit.training import Device, Plan, check_device, load_torch, seeded, train
 from amiss.spread import GridSpread
 from amiss.types import Result, Sample, Truth
 
@@ -65,9 +65,10 @@ class ULSAD(Detector):
         "tiny": {"channels": 64, "width": 64, "inner": 32, "steps": 800},
     }  # fmt: skip
     least: ClassVar[int] = 3
+    enough: ClassVar[int] = 48
     trained: ClassVar[bool] = True
     quick: ClassVar[dict[str, Any]] = {
-        "size": 96, "grid": 8, "layers": (8, 16), "channels": 32, "width": 32, "inner": 16, "steps": 120, "rate": 3e-3,
+        "size": 96, "grid": 8, "channels": 32, "width": 32, "inner": 16, "steps": 200, "rate": 3e-3,
     }  # fmt: skip
 
     backbone: str = option("efficientnet_lite0", "embedded backbone, an added one, or the path of an ONNX file")
@@ -113,7 +114,7 @@ class ULSAD(Detector):
     def _learn(
         self, samples: Iterable[Sample], truths: Sequence[Truth] | None, progress: Progress, workdir: Path | None
     ) -> None:
-        load_torch()  # both say what to install before anything is read
+        check_device(self.device)  # both say what to install before anything is read
         check_exporter()
         extract = self._extractor(None, None)
         parts = in_sequence(samples)
@@ -126,10 +127,9 @@ class ULSAD(Detector):
         teacher /= deviation[:, None, None]
         data = blake2b("".join((extract.backbone.digest, *digests)).encode(), digest_size=8).hexdigest()
         networks, self.trained_ = self._train(teacher, images, rest, data, progress, workdir)
-        self.networks_ = exported(networks, {"teacher": teacher[:1], "image": images[:1]}, _OUTPUTS, "networks")
-        self._extract, self.mean_, self.deviation_ = extract, mean, deviation
-        found = np.stack([self._maps(teacher[index], images[index]) for index in held])  # (n, 2, h, w)
-        self.levels_ = _levels(found)
+        graph = exported(networks, {"teacher": teacher[:1], "image": images[:1]}, _OUTPUTS, "networks")
+        self.levels_ = _levels(np.stack([_maps(graph, teacher[index], images[index]) for index in held]))
+        self._extract, self.mean_, self.deviation_, self.networks_ = extract, mean, deviation, graph
 
     def _extractor(self, graph: bytes | None, frame: tuple[int, int] | None) -> ImageExtractor:
         return ImageExtractor(self.backbone, self.layers, self.size, self.aspect, graph=graph, frame=frame)
@@ -230,19 +230,14 @@ class ULSAD(Detector):
         assert sample.image is not None
         return np.ascontiguousarray(resize(sample.image, (cells[0] * CELL, cells[1] * CELL)).transpose(2, 0, 1) * 2 - 1)
 
-    def _maps(self, teacher: Array, image: Array) -> Array:
-        """The local and the global map of one picture, (2, h, w): D of features and rebuilt ones, D of the two networks."""
-        assert self.networks_ is not None
-        rebuilt, guessed, told = (found[0] for found in self.networks_(teacher=teacher[None], image=image[None]))
-        return np.stack([difference(teacher, rebuilt), difference(told, guessed)])
-
     def _judge(self, sample: Sample, workdir: Path | None) -> Result:
-        assert self._extract is not None and self.mean_ is not None and self.deviation_ is not None
+        assert self._extract is not None and self.networks_ is not None
+        assert self.mean_ is not None and self.deviation_ is not None
         cells = self._cells(self._extract)
         features = self._extract(sample, cache=workdir)
         teacher = (self._teacher(features, cells) - self.mean_[:, None, None]) / self.deviation_[:, None, None]
         low, high = self.levels_.T[..., None, None]
-        local, whole = _UNIT * (self._maps(teacher, self._image(sample, cells)) - low) / (high - low)
+        local, whole = _UNIT * (_maps(self.networks_, teacher, self._image(sample, cells)) - low) / (high - low)
         joined = {"both": (local + whole) / 2, "local": local, "global": whole}[self.maps].astype(np.float32)
         spread = GridSpread(shape=features.shape, size=features.size, sigma=self.blur)
         return Result(
@@ -285,6 +280,12 @@ def difference(first: Array, second: Array) -> Array:
     lengths = np.maximum(np.linalg.norm(first, axis=0), 1e-6) * np.maximum(np.linalg.norm(second, axis=0), 1e-6)
     cosine = (first * second).sum(axis=0) / lengths
     return np.asarray(((first - second) ** 2).mean(axis=0) + _BALANCE * (1 - cosine))
+
+
+def _maps(networks: Graph, teacher: Array, image: Array) -> Array:
+    """The local and the global map of one picture, (2, h, w): D of features and rebuilt ones, D of the two networks."""
+    rebuilt, guessed, told = (found[0] for found in networks(teacher=teacher[None], image=image[None]))
+    return np.stack([difference(teacher, rebuilt), difference(told, guessed)])
 
 
 def _moments(teacher: Array) -> tuple[Array, Array]:
