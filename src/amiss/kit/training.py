@@ -43,7 +43,7 @@ class Plan:
 
     steps, minutes  whichever is over first; minutes None for no limit     batch  samples a step
     rate, decay  of Adam     clip  longest gradient, None for any     average  decay of the moving average of the weights that
-    is kept in the end, 0 for the last weights
+    is kept in the end, 0 for the last weights     threads  of the CPU; the last digits of a training hang on how many
     """
 
     steps: int
@@ -55,6 +55,7 @@ class Plan:
     average: float = 0.0
     seed: int = 0
     device: Device = "cpu"
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -118,12 +119,22 @@ def train(
     """
     torch = load_torch()
     check_device(plan.device)
-    network.to(plan.device).train()
-    run = _Run(torch, network, plan)
+    run = _Run(torch, network.to(plan.device).train(), plan)
     settings = _settings(network, samples, plan, told or {})
     if checkpoint is not None and checkpoint.exists():
         run.resume(checkpoint, settings)
         log.info("resumed %s after %d steps", checkpoint, run.step)
+    keep = None if checkpoint is None else lambda: run.save(checkpoint, settings)
+    with _threads(torch, plan.threads):
+        _advance(run, loss, samples, plan, progress, keep)
+    run.finish()
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+    return Trained(run.step, run.seconds, run.mean_loss, by_clock=run.step < plan.steps)
+
+
+def _advance(run: _Run, loss: Loss, samples: int, plan: Plan, progress: Progress, keep: Callable[[], None] | None) -> None:
+    """All steps that remain, with a word of progress and a checkpoint now and then."""
     saved = time.perf_counter()
     limit = math.inf if plan.minutes is None else plan.minutes * 60
     while run.step < plan.steps and run.seconds < limit:
@@ -131,13 +142,20 @@ def train(
         if run.step % _SHOWN == 0 or run.step == plan.steps:
             log.debug("step %d, loss %.4g", run.step, run.mean_loss)
             progress("training", run.step, _ahead(run, plan, limit))
-        if checkpoint is not None and time.perf_counter() - saved > _OFTEN:
-            run.save(checkpoint, settings)
+        if keep is not None and time.perf_counter() - saved > _OFTEN:
+            keep()
             saved = time.perf_counter()
-    run.finish()
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
-    return Trained(run.step, run.seconds, run.mean_loss, by_clock=run.step < plan.steps)
+
+
+@contextmanager
+def _threads(torch: Any, count: int) -> Iterator[None]:
+    """torch computes with so many threads inside, and with as many as before outside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _batch(samples: int, plan: Plan, step: int) -> Array:
@@ -158,7 +176,9 @@ def _ahead(run: _Run, plan: Plan, limit: float) -> int:
 
 def _settings(network: torch.nn.Module, samples: int, plan: Plan, told: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that the result of a training hangs on, but for how long it may go on."""
-    kept = {name: value for name, value in dataclasses.asdict(plan).items() if name not in ("steps", "minutes", "device")}
+    kept = {
+        name: value for name, value in dataclasses.asdict(plan).items() if name not in ("steps", "minutes", "device", "threads")
+    }
     weights = sum(value.numel() for value in network.state_dict().values())
     return json.loads(json.dumps({**kept, "samples": samples, "weights": weights, **told}))  # type: ignore[no-any-return]
 

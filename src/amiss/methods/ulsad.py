@@ -45,7 +45,18 @@ _LOW, _HIGH, _UNIT = 0.90, 0.995, 0.1  # quantiles of a map over held-out good p
 _BALANCE = 0.5  # weight of the cosine in the difference
 _OUTPUTS = ("rebuilt", "guessed", "told")
 _FEWEST_CELLS = 4  # each way: five halvings of eight pixels a cell leave the global network one
-_NOT_TRAINING = ("steps", "minutes", "device", "seed", "maps", "over", "top", "blur", "memory")  # free to change on resuming
+_NOT_TRAINING = (
+    "steps",
+    "minutes",
+    "device",
+    "threads",
+    "seed",
+    "maps",
+    "over",
+    "top",
+    "blur",
+    "memory",
+)  # free to change on resuming
 CELL = 8  # pixels a cell that the global network sees
 
 
@@ -95,6 +106,7 @@ class ULSAD(Detector):
     blur: float = option(4.0, "sigma of the map's blur, in pixels the network sees", least=0)
     memory: str = option("1GB", "budget for the features held while training; more pictures are sampled", bytes=True)
     device: Device = option("cpu", "where the networks are trained")
+    threads: int = option(1, "CPU threads while training; the last digits of a training hang on how many", least=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -194,7 +206,7 @@ class ULSAD(Detector):
             networks = Both(shape)
         plan = Plan(
             steps=self.steps, minutes=self.minutes, batch=self.batch, rate=self.rate, decay=self.decay, average=self.average,
-            seed=self.seed, device=self.device,
+            seed=self.seed, device=self.device, threads=self.threads,
         )  # fmt: skip
 
         def loss(both: Any, batch: Array, noise: Any) -> Any:
