@@ -23,7 +23,6 @@ import numpy.typing as npt
 import amiss
 from amiss.contract import Detector
 from amiss.data import trays
-from amiss.data.canvas import write_png
 from amiss.methods.ulsad import ULSAD
 from amiss.metrics.ranking import auroc
 from amiss.types import Sample, Truth
@@ -53,9 +52,9 @@ SAID = {
     "spot": "spot",
     "stain": "stain",
 }
-COLUMNS, ENLARGED, GAP, HEAD = 4, 1.5, 8, 22  # pixels
-TONES = 8  # grey levels between neighbours in the files: camera noise is most of a small PNG
-FINE, INK = (255, 0, 200), (40, 40, 40)
+COLUMNS, ENLARGED, GAP, HEAD, AIR = 4, 1.5, 8, 22, 3  # the last three in pixels; AIR lies between a defect and its outline
+TONES = 4  # grey levels between neighbours in the files: camera noise is most of a small PNG
+LINE, INK = (255, 0, 200), (40, 40, 40)
 QUIET = 0.9  # share of good trays' places that stay without colour
 
 
@@ -153,9 +152,11 @@ def outlined(image: Array, truth: Truth) -> Array:
     import cv2
 
     assert truth.mask is not None
-    mask = cv2.resize(truth.mask.astype(np.uint8), image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return np.asarray(cv2.drawContours(image.copy(), outlines, -1, FINE, 1, cv2.LINE_AA))
+    inside = truth.mask.astype(np.float32)
+    mask = cv2.resize(inside, image.shape[1::-1], interpolation=cv2.INTER_LINEAR) > 0.5
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * AIR + 1, 2 * AIR + 1))
+    outlines, _ = cv2.findContours(cv2.dilate(mask.astype(np.uint8), disc), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return np.asarray(cv2.drawContours(image.copy(), outlines, -1, LINE, 1, cv2.LINE_AA))
 
 
 def panel(said: str, image: Array) -> Array:
@@ -175,6 +176,14 @@ def sheet(lines: Sequence[Sequence[Array]]) -> Array:
     return np.pad(joined, ((0, 0), (0, GAP), (0, 0)), constant_values=255)
 
 
+def write_small(path: Path, image: Array) -> None:
+    """Write a PNG as small as it gets."""
+    import cv2
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), image[..., ::-1], (cv2.IMWRITE_PNG_COMPRESSION, 9))
+
+
 def _image(sample: Sample) -> Array:
     assert sample.image is not None
     return sample.image
@@ -190,7 +199,7 @@ def main() -> None:
     asked = parser.parse_args()
     good, judged = trays.samples(0, asked.good), Judged.made(asked.judged)
     if asked.pictures:
-        write_png(asked.pictures / "trays.png", contact_sheet(judged))
+        write_small(asked.pictures / "trays.png", contact_sheet(judged))
     print(f"{asked.good} good trays, seed 0; {asked.judged} good and {asked.judged} of each kind judged, seed 1; image AUROC\n")
     print(f"| method | {' | '.join(KINDS)} | fit s | ms per part |\n|{' --- |' * (len(KINDS) + 3)}")
     heats = {}
@@ -201,7 +210,7 @@ def main() -> None:
         if asked.pictures and label in SHOWN_METHODS:
             heats[label] = heated(label, detector, judged)
     if heats:
-        write_png(asked.pictures / "heat_maps.png", heat_sheet(heats, judged))
+        write_small(asked.pictures / "heat_maps.png", heat_sheet(heats, judged))
 
 
 if __name__ == "__main__":
