@@ -86,8 +86,9 @@ def load_torch() -> Any:
 
 
 def check_device(device: Device) -> None:
-    """raises  BadField where torch does not see it"""
-    if device == "cuda" and not load_torch().cuda.is_available():
+    """raises  MissingExtra without torch, BadField where torch does not see the device"""
+    torch = load_torch()
+    if device == "cuda" and not torch.cuda.is_available():
         raise BadField("device = cuda: torch sees no CUDA device here; use device = cpu")
 
 
