@@ -54,8 +54,10 @@ def cases(data: Path, only: Sequence[str]) -> Iterator[tuple[str, Case]]:
             labels = np.array([entry.defective for entry in test.entries])
             yield name, (dataset.split(dataset.only(), "train").samples, test.samples, labels)
     if not only or "trays" in only:
-        good, surplus = trays.samples(1, 40), trays.defective_samples(2, 40, ("surplus",))
-        yield "trays, surplus", (trays.samples(0, 200), [*good, *(one for one, _ in surplus)], np.repeat([False, True], 40))
+        for kinds in (("surplus",), trays.LOGICAL):
+            ill = [sample for kind in kinds for sample, _ in trays.defective_samples(2, 40, (kind,))]
+            labels = np.repeat([False, True], [40, len(ill)])
+            yield f"trays, {' '.join(kinds)}", (trays.samples(0, 200), [*trays.samples(1, 40), *ill], labels)
 
 
 def fitted(detector: Detector, case: Case, workdir: Path) -> float:
