@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,22 @@ def bad(kind: str, count: int = 6, seed: int = 100) -> list[Sample]:
 def few(name: str) -> list[Sample]:
     """Two good parts, or as many as the method needs."""
     return good("texture", max(2, catalog.resolve("detector", name).least))
+
+
+@cache
+def fitted(name: str, kind: str, count: int = 8) -> Detector:
+    """Fitted once for all tests that only judge; predict reads and changes nothing."""
+    return make(name).fit(good(kind, count))
+
+
+@cache
+def fitted_on_few(name: str) -> Detector:
+    return make(name).fit(few(name))
+
+
+def enough(name: str) -> int:
+    """Good parts from which a method has to tell defects apart."""
+    return max(12, int(catalog.resolve("detector", name).enough))
 
 
 def scores(results: Any) -> list[float]:
@@ -96,14 +113,14 @@ def test_the_same_seed_gives_the_same_scores(name: str, kind: str) -> None:
 
 
 def test_the_order_of_judged_samples_does_not_matter(name: str, kind: str) -> None:
-    detector = make(name).fit(good(kind))
+    detector = fitted(name, kind)
     judged = good(kind, 3, seed=9) + bad(kind, 3)
     forward, backward = scores(detector.predict(judged)), scores(detector.predict(judged[::-1]))
     np.testing.assert_allclose(forward, backward[::-1], rtol=1e-4)
 
 
 def test_one_by_one_equals_all_at_once(name: str, kind: str) -> None:
-    detector = make(name).fit(good(kind))
+    detector = fitted(name, kind)
     judged = good(kind, 3, seed=9) + bad(kind, 3)
     together = scores(detector.predict(judged))
     alone = [next(detector.predict([sample])).score for sample in judged]
@@ -120,7 +137,7 @@ def test_inputs_are_left_unchanged(name: str) -> None:
 
 
 def test_maps_have_the_shape_of_the_sample(name: str) -> None:
-    detector = make(name).fit(good("texture", 3))
+    detector = fitted(name, "texture")
     rng = np.random.default_rng(0)
     for shape in ((96, 96), (50, 131), (33, 64)):
         sample = Sample(id="x", image=rng.integers(0, 255, (*shape, 3), dtype=np.uint8))
@@ -130,7 +147,7 @@ def test_maps_have_the_shape_of_the_sample(name: str) -> None:
 
 
 def test_made_defects_score_above_good_parts(name: str, kind: str) -> None:
-    detector = make(name).fit(good(kind, max(12, catalog.resolve("detector", name).enough)))
+    detector = fitted(name, kind, enough(name))
     well, ill = scores(detector.predict(good(kind, 8, seed=50))), scores(detector.predict(bad(kind, 8)))
     higher = np.mean([a < b for a in well for b in ill])
     assert higher >= 0.9
@@ -139,7 +156,7 @@ def test_made_defects_score_above_good_parts(name: str, kind: str) -> None:
 
 
 def test_the_map_is_higher_on_the_defect_than_beside_it(name: str, kind: str) -> None:
-    detector = make(name).fit(good(kind, max(12, catalog.resolve("detector", name).enough)))
+    detector = fitted(name, kind, enough(name))
     inside, outside = [], []
     for sample, truth in toys.defective_samples(100, 6, kind, SIZE):
         assert truth.mask is not None
@@ -150,7 +167,7 @@ def test_the_map_is_higher_on_the_defect_than_beside_it(name: str, kind: str) ->
 
 
 def test_saved_and_loaded_gives_the_same_scores_and_maps(name: str, kind: str, tmp_path: Path) -> None:
-    detector = make(name).fit(good(kind))
+    detector = fitted(name, kind)
     judged = bad(kind, 3)
     Model(detector).save(tmp_path / "part.amiss")
     loaded = Model.load(tmp_path / "part.amiss")
@@ -177,7 +194,7 @@ def test_the_wrong_modality_is_refused_by_fit_and_predict(name: str) -> None:
         with pytest.raises(WrongModality, match=sample.id):
             make(name).fit([sample])
         with pytest.raises(WrongModality, match=sample.id):
-            list(make(name).fit(few(name)).predict([sample]))
+            list(fitted_on_few(name).predict([sample]))
 
 
 def test_fitting_on_nothing_raises(name: str) -> None:
@@ -204,7 +221,7 @@ def test_as_few_samples_fit_as_the_method_says(name: str) -> None:
 
 
 def test_predict_streams(name: str) -> None:
-    detector = make(name).fit(few(name))
+    detector = fitted_on_few(name)
     read: list[int] = []
 
     def watched() -> Any:
@@ -231,7 +248,7 @@ def test_a_single_sample_in_place_of_several_is_explained(name: str) -> None:
 
 
 def test_seconds_are_measured(name: str) -> None:
-    detector = make(name).fit(few(name))
+    detector = fitted_on_few(name)
     assert next(detector.predict(good("texture", 1))).seconds > 0
 
 
@@ -249,7 +266,7 @@ print(result.score)
 
 
 def test_judging_needs_neither_torch_nor_scikit_learn(name: str, tmp_path: Path) -> None:
-    detector = make(name).fit(few(name))
+    detector = fitted_on_few(name)
     Model(detector).save(tmp_path / "part.amiss")
     run = subprocess.run(
         [sys.executable, "-c", PROBE, str(tmp_path / "part.amiss")], capture_output=True, text=True, check=False
