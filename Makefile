@@ -20,7 +20,7 @@ $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 	touch $@
 
 # what a factory PC gets: no torch, no development tools
-$(CORE)/.core: pyproject.toml
+$(CORE)/.core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(CORE)
 	$(CORE)/bin/python $(PIP) -e .
 	touch $@
@@ -41,4 +41,4 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/speed.py
 
 clean:
-	rm -rf $(VENV) $(CORE) build demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CORE) build/without_torch demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

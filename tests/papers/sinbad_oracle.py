@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
+from scipy.stats import t as student
 
 from amiss.kit.extract import resize
 from tests.backbones import tiny
@@ -157,19 +157,26 @@ def layer_mean(scores: Array, held_out: Array, cut_into: Sequence[Window]) -> fl
     return float(np.mean(by_size(scores, cut_into) / (usual + EPSILON)))
 
 
-def told(score: float, held_out: Array) -> float:
-    """Ours: -log of the chance of a score as large, under a normal law of the logarithms of held-out scores."""
-    logs = np.log(held_out)
-    return float(-norm.logsf((math.log(score) - logs.mean()) / logs.std()))
+def resolution(vectors: Array, elements: int, shrinkage: float, whiten: str) -> float:
+    """Ours: the squared distance that one element at every threshold makes, along directions without variance."""
+    mu = max(float(vectors.var(axis=0).mean()), 1 / elements**2 / len(vectors))
+    return float(vectors.shape[1] / elements**2 / (shrinkage * mu) ** (2 if whiten == "inverse" else 1))
 
 
-def evidence(scores: Array, held_out: Array) -> Array:
+def told(score: float, held_out: Array, step: float) -> float:
+    """Ours: -log of the chance of a score as large, under Student's law of the logarithms of held-out scores."""
+    logs, n = np.log(held_out + step), len(held_out)
+    z = (math.log(score + step) - logs.mean()) / (max(0.05, logs.std(ddof=1)) * math.sqrt(1 + 1 / n))
+    return float(-student.logsf(z, min(n - 1, 30)))
+
+
+def evidence(scores: Array, held_out: Array, steps: Array) -> Array:
     """(crops,)"""
-    return np.array([told(score, held_out[:, crop]) for crop, score in enumerate(scores)])
+    return np.array([told(score, held_out[:, crop], steps[crop]) for crop, score in enumerate(scores)])
 
 
-def layer_evidence(scores: Array, held_out: Array, cut_into: Sequence[Window]) -> float:
-    return float(np.mean(by_size(evidence(scores, held_out), cut_into)))
+def layer_evidence(scores: Array, held_out: Array, cut_into: Sequence[Window], steps: Array) -> float:
+    return float(np.mean(by_size(evidence(scores, held_out, steps), cut_into)))
 
 
 def pixel_repeats(sets: Sequence[Array], query: Array, directions: Array, count: int) -> tuple[Array, Array]:

@@ -53,12 +53,14 @@ class Depth:
     """One layer by the oracle.
 
     good  one (n, p) a crop     own  one (p,) a crop, the judged     scores  (crops,) of it     held_out  (n, crops)
+    steps  (crops,) what one element at every threshold makes
     """
 
     good: list[Array]
     own: list[Array]
     scores: Array
     held_out: Array
+    steps: Array
 
 
 def image(sample: Sample, canvas: str = "square") -> Array:
@@ -80,7 +82,11 @@ def depths(detector: SINBAD, path: str, good: Sequence[Sample] = GOOD, sample: S
         mine = [[crop[tap] for crop in one] for one in sets]
         described, own = oracle.described(mine, [crop[tap] for crop in query], directions, detector.thresholds)
         held_out = oracle.left_out(described, [[i] for i in range(len(good))], detector.shrinkage, detector.whiten)
-        out.append(Depth(described, own, oracle.crop_scores(own, described, detector.shrinkage, detector.whiten), held_out))
+        scores = oracle.crop_scores(own, described, detector.shrinkage, detector.whiten)
+        elements = query[0][tap].shape[1]
+        counted = detector.weigh == "evidence"
+        steps = [counted * oracle.resolution(each, elements, detector.shrinkage, detector.whiten) for each in described]
+        out.append(Depth(described, own, scores, held_out, np.array(steps)))
     return out
 
 
@@ -103,12 +109,17 @@ def repeats(detector: SINBAD, good: Sequence[Sample] = GOOD, sample: Sample = JU
 
 def expected(detector: SINBAD, path: str, good: Sequence[Sample] = GOOD, sample: Sample = JUDGED) -> float:
     windows = oracle.windows(detector.sizes, detector.step)
-    rule = oracle.layer_mean if detector.weigh == "mean" else oracle.layer_evidence
-    score = float(np.mean([rule(each.scores, each.held_out, windows) for each in depths(detector, path, good, sample)]))
+    found = depths(detector, path, good, sample)
+    if detector.weigh == "mean":
+        score = float(np.mean([oracle.layer_mean(each.scores, each.held_out, windows) for each in found]))
+    else:
+        score = float(np.mean([oracle.layer_evidence(each.scores, each.held_out, windows, each.steps) for each in found]))
     if detector.pixels:
         own, held_out = repeats(detector, good, sample)
         median, usual = oracle.pixel_median(own, held_out), [oracle.pixel_median(row, held_out) for row in held_out]
-        score += detector.pixels * (median if detector.weigh == "mean" else oracle.told(median, np.array(usual)))
+        score += detector.pixels * (
+            median if detector.weigh == "mean" else oracle.told(median, np.array(usual), oracle.EPSILON)
+        )
     return score
 
 
@@ -165,8 +176,9 @@ def test_with_as_many_folds_as_parts_each_is_judged_by_all_the_others(path: str,
     detector = fitted(path, **fields)
     for level, truth in zip(detector.levels_, depths(detector, path), strict=True):
         np.testing.assert_allclose(level.means, truth.held_out.mean(axis=0), rtol=1e-3)
-        logs = np.log(truth.held_out)
-        np.testing.assert_allclose(level.spread, np.stack([logs.mean(axis=0), logs.std(axis=0)], axis=1), rtol=1e-3, atol=1e-3)
+        logs = np.log(truth.held_out + truth.steps)
+        spread = np.stack([logs.mean(axis=0), np.maximum(logs.std(axis=0, ddof=1), 0.05)], axis=1)
+        np.testing.assert_allclose(level.spread, spread, rtol=1e-3, atol=1e-3)
 
 
 def test_with_two_folds_each_half_is_judged_by_the_other(path: str) -> None:
@@ -182,8 +194,8 @@ def test_the_pixels_constants_come_from_parts_left_out(path: str) -> None:
     _, held_out = repeats(detector)
     assert detector.pixels_ is not None
     np.testing.assert_allclose(detector.pixels_.means, held_out.mean(axis=0), rtol=0.02)  # a tie or two
-    logs = np.log([oracle.pixel_median(row, held_out) for row in held_out])
-    np.testing.assert_allclose(detector.pixels_.spread, [logs.mean(), logs.std()], atol=1e-3)
+    logs = np.log(np.array([oracle.pixel_median(row, held_out) for row in held_out]) + oracle.EPSILON)
+    np.testing.assert_allclose(detector.pixels_.spread, [logs.mean(), logs.std(ddof=1)], atol=1e-3)
 
 
 def test_without_a_weight_pixels_are_left_out(path: str) -> None:
@@ -266,7 +278,7 @@ def test_a_cell_of_the_map_is_the_mean_of_the_crops_that_hold_its_middle(
     for depth in depths(detector, path):
         usual = np.mean([oracle.by_size(row, windows) for row in depth.held_out], axis=0)
         ratios = depth.scores / (np.array([usual[window[3]] for window in windows]) + oracle.EPSILON)
-        said += (ratios if weigh == "mean" else oracle.evidence(depth.scores, depth.held_out)) / 2
+        said += (ratios if weigh == "mean" else oracle.evidence(depth.scores, depth.held_out, depth.steps)) / 2
     truth = np.zeros((4, 4))
     for row, column in np.ndindex(4, 4):
         y, x = (row + 0.5) / 4, (column + 0.5) / 4
@@ -284,7 +296,7 @@ def test_the_oddest_cell_holds_the_defect(path: str) -> None:
 def test_the_evidence_names_the_oddest_crop_and_the_good_part_nearest_there(path: str, layers: tuple[int, int]) -> None:
     detector = fitted(path, sizes=(0.25,), weigh="evidence", layers=layers, directions=12)
     found = depths(detector, path)
-    said = np.array([oracle.evidence(depth.scores, depth.held_out) for depth in found])
+    said = np.array([oracle.evidence(depth.scores, depth.held_out, depth.steps) for depth in found])
     depth, crop = np.unravel_index(int(said.argmax()), said.shape)
     assert layers[depth] == 8  # so that both the first and the last of the depths are named
     result = judged(detector)
@@ -312,5 +324,5 @@ def expected_rows(detector: SINBAD, path: str, good: Sequence[Sample], sample: S
         if detector.weigh == "mean":
             said.append((depth.scores / (depth.held_out.mean() / 2 + oracle.EPSILON)).mean())
         else:
-            said.append(oracle.evidence(depth.scores, depth.held_out).mean())
+            said.append(oracle.evidence(depth.scores, depth.held_out, depth.steps).mean())
     return float(np.mean(said))

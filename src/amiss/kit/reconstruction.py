@@ -127,8 +127,7 @@ def attended(queries: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     queries, teacher  (N, C, h, w)     return  (N, C, h, w): softmax(Q Z' / sqrt C) Z
     """
     tokens, keys = (features.flatten(2).transpose(1, 2) for features in (queries, teacher))  # (N, h w, C)
-    weights = torch.softmax(tokens @ keys.transpose(1, 2) / keys.shape[2] ** 0.5, dim=-1)
-    return (weights @ keys).transpose(1, 2).reshape(queries.shape)
+    return functional.scaled_dot_product_attention(tokens, keys, keys).transpose(1, 2).reshape(queries.shape)
 
 
 def _step(layer: nn.Conv2d | nn.ConvTranspose2d) -> tuple[nn.Module, ...]:

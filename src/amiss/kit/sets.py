@@ -60,14 +60,26 @@ class SetFeatures:
         sets = _checked(sets)
         if sets.shape[1] != self.directions.shape[1]:
             raise BadSample(f"elements have {sets.shape[1]} numbers, the directions {self.directions.shape[1]}; give the same")
-        along = self.directions @ sets.astype(np.float32, copy=False)  # (N, r, E)
-        below = [np.count_nonzero(along < self.thresholds[:, k, None], axis=2) for k in range(self.thresholds.shape[1])]
-        return np.stack(below, axis=2).astype(np.int32)
+        sets = sets.astype(np.float32, copy=False)
+        pieces = min(len(self.directions), -(-sets[:, 0].size * len(self.directions) // _HELD))
+        below = [
+            _below(directions @ sets, thresholds)  # (N, r', K)
+            for directions, thresholds in zip(
+                np.array_split(self.directions, pieces), np.array_split(self.thresholds, pieces), strict=True
+            )
+        ]
+        return np.concatenate(below, axis=1)
 
     def __call__(self, sets: Array) -> Array:
         """The share of elements below each threshold, (N, r K) float32; sets (N, C, E)."""
         counts = self.counts(sets)
         return np.asarray(counts.reshape(len(counts), -1) / np.float32(np.shape(sets)[2]), np.float32)
+
+
+def _below(along: Array, thresholds: Array) -> Array:
+    """How many of (N, r, E) lie below each of (r, K), (N, r, K) int32."""
+    counts = [np.count_nonzero(along < thresholds[:, k, None], axis=2) for k in range(thresholds.shape[1])]
+    return np.stack(counts, axis=2).astype(np.int32)
 
 
 def _along(directions: Array, sets: Array, count: int, tail: float) -> Array:
@@ -160,8 +172,9 @@ class ShrunkNearest:
         self, vectors: Array, *, shrinkage: float, whiten: Whitening, grain: float = 0.0, basis: Basis | None = None
     ) -> None:
         """vectors  (n, p) floating point     shrinkage  a, above 0, at most 1
-        grain  step in which the numbers are counted: mu is never below its square, so that vectors which all agree do not make
-               the least change endless     basis  what an earlier instance of the same vectors found, not to find it again
+        grain  step in which the numbers are counted: mu is never below what one vector that differs by a step everywhere makes,
+               so that vectors which all agree do not make the least change endless
+        basis  what an earlier instance of the same vectors found, not to find it again
         """
         self._mean = vectors[0] + (vectors - vectors[0]).mean(axis=0)  # exact where all agree: no variance made of rounding
         self._centred = vectors - self._mean
@@ -169,7 +182,7 @@ class ShrunkNearest:
         self.basis = Basis.of(gram) if basis is None else basis
         self._lengths = np.einsum("ij,ij->i", self._centred, self._centred)
         self._places = gram @ self.basis.axes  # (n, m) v_k of every vector
-        self._weigh(shrinkage, _POWER[whiten], vectors.shape[1], grain**2)
+        self._weigh(shrinkage, _POWER[whiten], vectors.shape[1], grain**2 / len(vectors))
         self.resolution = vectors.shape[1] * grain**2 * self._base  # squared distance where every number moves by a grain
 
     def _weigh(self, shrinkage: float, power: int, width: int, least: float) -> None:

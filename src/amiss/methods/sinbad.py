@@ -106,13 +106,16 @@ class SINBAD(Detector):
         levels = []
         with one_thread():
             for done, histograms in enumerate(described[: len(self.layers)], start=1):
-                levels.append(_Level.learned(histograms, folds, self.shrinkage, self.whiten))
+                levels.append(_Level.learned(histograms, folds, self._metric()))
                 progress("measuring crops on held-out parts", done, len(self.layers))
             self.pixels_ = _Pixels.learned(described[-1], folds) if self.pixels else None
         self._extract, self.samples_, self.levels_ = extract, ids, levels
 
     def _extractor(self, graph: bytes | None, frame: tuple[int, int] | None) -> CropExtractor:
         return CropExtractor(self.backbone, self.layers, self.size, self.canvas, self._crops, graph=graph, frame=frame)
+
+    def _metric(self) -> _Metric:
+        return _Metric(self.shrinkage, self.whiten, counted=self.weigh == "evidence")
 
     def _sets(self, extract: CropExtractor, sample: Sample, cache: Path | None) -> list[Array]:
         """The picture's sets of elements, (crops, C, E) a layer; last, where they count, the pixels of its largest crop."""
@@ -218,10 +221,7 @@ class SINBAD(Detector):
         if not isinstance(elements, list) or [type(item) for item in elements] != [int] * wanted or min(elements) < 1:
             raise BadModelFile(f"its fact 'elements' is {elements!r}, wanted {wanted} whole numbers above zero; fit it again")
         shape = len(self._crops), self.directions, self.thresholds
-        levels = [
-            _Level.restored(state, f"level{i}_", shape, elements[i], self.shrinkage, self.whiten)
-            for i in range(len(self.layers))
-        ]
+        levels = [_Level.restored(state, f"level{i}_", shape, elements[i], self._metric()) for i in range(len(self.layers))]
         samples = state.names("samples", len(levels[0].histograms.counts))
         pixels = None
         if self.pixels:
@@ -231,6 +231,20 @@ class SINBAD(Detector):
 
 
 # -- one depth ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Metric:
+    """How lengths are measured; `counted`: with the least variance that counting makes, which the paper does not know."""
+
+    shrinkage: float
+    whiten: Whitening
+    counted: bool
+
+    def scorer(self, vectors: Array, grain: float, basis: Basis | None = None) -> ShrunkNearest:
+        """The nearest of vectors (n, p) of shares; grain is what one element adds to a share."""
+        grain = grain if self.counted else 0.0
+        return ShrunkNearest(vectors, shrinkage=self.shrinkage, whiten=self.whiten, grain=grain, basis=basis)
 
 
 @dataclass(eq=False)
@@ -246,16 +260,15 @@ class _Level:
     spread: Array
 
     @classmethod
-    def learned(cls, histograms: Histograms, folds: Sequence[Array], shrinkage: float, whiten: Whitening) -> _Level:
+    def learned(cls, histograms: Histograms, folds: Sequence[Array], metric: _Metric) -> _Level:
         """Scorers on all pictures; means and spread from scorers that did not have the judged ones."""
         scorers, means, spread = [], [], []
         for crop in range(len(histograms.features)):
             vectors = histograms.shares(histograms.counts[:, crop])
-            scorers.append(ShrunkNearest(vectors, shrinkage=shrinkage, whiten=whiten, grain=histograms.grain))
+            scorers.append(metric.scorer(vectors, histograms.grain))
             held_out = np.empty(len(vectors))
             for fold in folds:
-                rest = np.delete(vectors, fold, axis=0)
-                others = ShrunkNearest(rest, shrinkage=shrinkage, whiten=whiten, grain=histograms.grain)
+                others = metric.scorer(np.delete(vectors, fold, axis=0), histograms.grain)
                 held_out[fold] = others.nearest(vectors[fold])[0]
             means.append(held_out.mean())
             spread.append(log_spread(held_out, scorers[-1].resolution))
@@ -276,9 +289,7 @@ class _Level:
         return {**self.histograms.arrays(), **bases, "means": self.means, "spread": self.spread}
 
     @classmethod
-    def restored(
-        cls, state: State, name: str, shape: tuple[int, int, int], elements: int, shrinkage: float, whiten: Whitening
-    ) -> _Level:
+    def restored(cls, state: State, name: str, shape: tuple[int, int, int], elements: int, metric: _Metric) -> _Level:
         """shape  crops, directions, thresholds"""
         histograms = Histograms.restored(state, name, shape, elements)
         n = len(histograms.counts)
@@ -286,13 +297,10 @@ class _Level:
         means, spread = state.array(f"{name}means", (shape[0],)), state.array(f"{name}spread", (shape[0], 2))
         if min(variances.min(), means.min()) < 0 or spread[:, 1].min() <= 0:
             raise BadModelFile("its spreads are not above zero; fit it again")
+        vectors = (histograms.shares(histograms.counts[:, crop]) for crop in range(shape[0]))
         scorers = [
-            ShrunkNearest(
-                histograms.shares(histograms.counts[:, crop]), shrinkage=shrinkage, whiten=whiten, grain=histograms.grain,
-                basis=Basis(axes[crop], variances[crop]),
-            )
-            for crop in range(shape[0])
-        ]  # fmt: skip
+            metric.scorer(each, histograms.grain, Basis(axes[crop], variances[crop])) for crop, each in enumerate(vectors)
+        ]
         return cls(histograms, scorers, means, spread)
 
 

@@ -134,7 +134,7 @@ class ULSAD(Detector):
         teacher, images, digests = self._read(extract, self._kept(extract, parts), progress, workdir)
         count = min(max(1, round(self.held_out * len(teacher))), len(teacher) - 2)  # batch statistics need two pictures
         held, rest = np.split(self.rng().permutation(len(teacher)), [count])
-        mean, deviation = _moments(teacher[rest])
+        mean, deviation = _moments(teacher, rest)
         teacher -= mean[:, None, None]
         teacher /= deviation[:, None, None]
         data = blake2b("".join((extract.backbone.digest, *digests)).encode(), digest_size=8).hexdigest()
@@ -300,10 +300,14 @@ def _maps(networks: Graph, teacher: Array, image: Array) -> Array:
     return np.stack([difference(teacher, rebuilt), difference(told, guessed)])
 
 
-def _moments(teacher: Array) -> tuple[Array, Array]:
-    """Mean and deviation of every channel over pictures and places, (C,); a channel that never varies is left as it is."""
-    mean = teacher.mean(axis=(0, 2, 3), dtype=np.float64)
-    deviation = teacher.std(axis=(0, 2, 3), dtype=np.float64)
+def _moments(teacher: Array, chosen: Array) -> tuple[Array, Array]:
+    """Mean and deviation of every channel over the chosen pictures and all places, (C,), one picture at a time.
+
+    A channel that never varies is left as it is.
+    """
+    mean = np.mean([teacher[index].mean(axis=(1, 2), dtype=np.float64) for index in chosen], axis=0)
+    squares = [((teacher[index] - mean[:, None, None]) ** 2).mean(axis=(1, 2)) for index in chosen]
+    deviation = np.sqrt(np.mean(squares, axis=0))
     deviation[deviation < 1e-6 * deviation.max()] = 1
     return mean.astype(np.float32), deviation.astype(np.float32)
 
