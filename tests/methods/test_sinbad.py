@@ -136,3 +136,17 @@ def test_evidence_names_the_nearest_good_part_and_the_oddest_crop() -> None:
     assert result.evidence["nearest"][0]["sample"] == parts[3].id
     top, left, bottom, right = result.evidence["patch"]
     assert 0 <= top < bottom <= 96 and 0 <= left < right <= 96
+
+
+def test_copies_of_good_parts_do_not_hide_how_much_parts_differ() -> None:
+    parts = good("texture", 12)
+    copies = [Sample(id=f"{part.id} again", image=part.image) for part in parts[:6]]
+    plain, doubled = (quick().fit(given).levels_[0].spread[:, 1].mean() for given in (parts, [*parts, *copies]))
+    assert doubled < 2 * plain
+
+
+def test_nothing_but_copies_fits_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    part = good("texture", 1)[0]
+    detector = quick().fit([Sample(id=str(number), image=part.image) for number in range(4)])
+    assert "copies of one" in caplog.text
+    assert np.isfinite(judged(detector, good("texture", 2, seed=9))).all()

@@ -369,3 +369,12 @@ def test_made_defects_score_above_good_parts_with_both_maps_and_the_local_one() 
     for maps in ("both", "local"):
         alone = ULSAD(**{**detector.fields(), "layers": detector.layers, "maps": maps}).restore(detector.state())
         assert np.median(judged(alone, bad("texture", 8))) > np.median(judged(alone, good("texture", 8, seed=50)))
+
+
+def test_copies_of_a_held_out_part_are_not_trained_on() -> None:
+    detector = ULSAD(held_out=0.25)
+    held, rest = detector._split(["a", "b", "c", "d", "a", "b", "c", "d"])
+    assert len(held) == 2 and len(rest) == 6
+    assert {index % 4 for index in held.tolist()}.isdisjoint({index % 4 for index in rest.tolist()})
+    held, rest = detector._split(["a", "a", "a"])
+    assert len(held) == 1 and len(rest) == 3

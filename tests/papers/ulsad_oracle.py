@@ -19,7 +19,9 @@ def difference(first: Array, second: Array, balance: float = 0.5) -> Array:
     out = np.zeros(first.shape[1:])
     for place in cells(*out.shape):
         u, v = first[(slice(None), *place)].astype(float), second[(slice(None), *place)].astype(float)
-        out[place] = sum((a - b) ** 2 for a, b in zip(u, v, strict=True)) / len(u) + balance * (1 - cosine(u, v))
+        out[place] = sum((a - b) ** 2 for a, b in zip(u, v, strict=True)) / len(u) + balance * (
+            1 - (cosine(u, v) if u.any() and v.any() else 0.0)
+        )
     return out
 
 

@@ -7,6 +7,9 @@ from functools import cached_property
 from itertools import islice
 from typing import Any, overload
 
+import numpy as np
+import numpy.typing as npt
+
 from amiss.types import Sample
 
 
@@ -30,6 +33,18 @@ class Subset(Sequence[Sample]):
         if isinstance(index, slice):
             return Subset(self._samples, self._indices[index])
         return self._samples[self._indices[index]]
+
+
+def folded(digests: Sequence[str], count: int, rng: np.random.Generator) -> list[npt.NDArray[np.intp]]:
+    """Disjoint index sets that cover all parts, at most `count`; copies share one, so that none is judged by its twin.
+
+    digests  one a part, the same for copies     return  one set where all parts are copies
+    """
+    names = sorted(set(digests))
+    count = min(len(names), count)
+    fold_of = dict(zip(rng.permutation(names).tolist(), np.arange(len(names)) % count, strict=True))
+    member = np.array([fold_of[digest] for digest in digests])
+    return [np.flatnonzero(member == fold) for fold in range(count)]
 
 
 def in_sequence(samples: Iterable[Sample]) -> Sequence[Sample]:

@@ -30,7 +30,7 @@ from amiss.fields import option
 from amiss.kit.crops import Canvas, CropExtractor, crops
 from amiss.kit.evidence import beyond, log_spread
 from amiss.kit.sets import Basis, Histograms, ShrunkNearest, Whitening, placed
-from amiss.kit.subset import Subset, in_sequence
+from amiss.kit.subset import Subset, folded, in_sequence
 from amiss.kit.threads import one_thread
 from amiss.spread import GridSpread
 from amiss.types import Result, Sample, Truth
@@ -101,8 +101,11 @@ class SINBAD(Detector):
             parts = Subset(parts, np.sort(rng.choice(len(parts), self.images, replace=False)))
         extract = self._extractor(None, None)
         extract.pin(parts)
-        described, ids = self._described(extract, parts, rng, progress, workdir)
-        folds = np.array_split(rng.permutation(len(parts)), min(self.folds, len(parts)))
+        described, ids, digests = self._described(extract, parts, rng, progress, workdir)
+        folds = folded(digests, self.folds, rng)
+        if len(folds) < 2:
+            log.warning("all %d good pictures are copies of one, so nothing can be measured on held-out ones", len(parts))
+            folds = np.array_split(np.arange(len(parts)), 2)
         levels = []
         with one_thread():
             for done, histograms in enumerate(described[: len(self.layers)], start=1):
@@ -128,8 +131,8 @@ class SINBAD(Detector):
 
     def _described(
         self, extract: CropExtractor, parts: Sequence[Sample], rng: np.random.Generator, progress: Progress, cache: Path | None
-    ) -> tuple[list[Histograms], list[str]]:
-        """Every good picture's histograms, each picture through the backbone once; and the pictures' ids."""
+    ) -> tuple[list[Histograms], list[str], list[str]]:
+        """Every good picture's histograms, each picture through the backbone once; the pictures' ids and digests."""
         first = np.sort(rng.choice(len(parts), min(self.references, len(parts)), replace=False)).tolist()
         held = {index: self._sets(extract, parts[index], cache) for index in first}
         found = []
@@ -138,14 +141,15 @@ class SINBAD(Detector):
             count = self.directions if level < len(self.layers) else _PIXEL_DIRECTIONS * _PIXEL_REPEATS
             features = placed(references, count, self.thresholds, rng)
             found.append(Histograms.empty(features, len(parts), references[0].shape[2]))
-        ids = []
+        ids, digests = [], []
         for index, sample in enumerate(parts):
             sets = held.pop(index, None) or self._sets(extract, sample, cache)
             for level, elements in enumerate(sets):
                 found[level].counts[index] = found[level].counted(elements)
             ids.append(sample.id)
+            digests.append(sample.digest)
             progress("reading good parts", index + 1, len(parts))
-        return found, ids
+        return found, ids, digests
 
     # -- predict -------------------------------------------------------------------------------------------------------
 

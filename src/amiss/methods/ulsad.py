@@ -132,8 +132,7 @@ class ULSAD(Detector):
         parts = in_sequence(samples)
         extract.pin(parts)
         teacher, images, digests = self._read(extract, self._kept(extract, parts), progress, workdir)
-        count = min(max(1, round(self.held_out * len(teacher))), len(teacher) - 2)  # batch statistics need two pictures
-        held, rest = np.split(self.rng().permutation(len(teacher)), [count])
+        held, rest = self._split(digests)
         mean, deviation = _moments(teacher, rest)
         teacher -= mean[:, None, None]
         teacher /= deviation[:, None, None]
@@ -142,6 +141,15 @@ class ULSAD(Detector):
         graph = exported(networks, {"teacher": teacher[:1], "image": images[:1]}, _OUTPUTS, "networks")
         self.levels_ = _levels(np.stack([_maps(graph, teacher[index], images[index]) for index in held]))
         self._extract, self.mean_, self.deviation_, self.networks_ = extract, mean, deviation, graph
+
+    def _split(self, digests: Sequence[str]) -> tuple[Array, Array]:
+        """Indices to measure on and to train on, two or more for the batch statistics; copies fall on the same side."""
+        names = self.rng().permutation(sorted(set(digests))).tolist()
+        chosen = set(names[: max(1, round(self.held_out * len(names)))])
+        out = np.array([digest in chosen for digest in digests])
+        if np.count_nonzero(~out) < 2:  # hardly anything but copies: the levels are those of pictures trained on
+            return np.flatnonzero(out)[:1], np.arange(len(digests))
+        return np.flatnonzero(out), np.flatnonzero(~out)
 
     def _extractor(self, graph: bytes | None, frame: tuple[int, int] | None) -> ImageExtractor:
         return ImageExtractor(self.backbone, self.layers, self.size, self.aspect, graph=graph, frame=frame)

@@ -27,7 +27,7 @@ import numpy.typing as npt
 from amiss.calibration import BUDGET, FEWEST, Calibration, How, needed
 from amiss.contract import Detector, Progress
 from amiss.errors import BadField, TooFewSamples
-from amiss.kit.subset import Subset
+from amiss.kit.subset import Subset, folded
 from amiss.model import Model
 from amiss.types import Sample
 
@@ -140,7 +140,7 @@ def _cross_fitted(
         workdir = shared or (Path(folder) if len(parts) <= CACHED else None)
         detector.fit(parts, progress=progress, workdir=workdir)
         digests = parts.in_order()
-        folds = _folds(digests, detector.seed)
+        folds = folded(digests, FOLDS, detector.rng())
         scores: dict[int, float] = {}
         if len(folds) < 2:
             if len(parts) > 1:
@@ -158,16 +158,6 @@ def _cross_fitted(
             fold = detector.unfitted().fit(Subset(parts, rest), progress=shown, workdir=workdir)
             scores |= zip(held.tolist(), _scores(fold, Subset(parts, held), shown, "judging", workdir), strict=True)
     return _calibration([scores[index] for index in range(len(parts))], digests, budget, how)
-
-
-def _folds(digests: Sequence[str], seed: int) -> list[Array]:
-    """Disjoint index sets that cover all parts; copies of one picture share a fold, so that none is judged by its twin."""
-    rng = np.random.default_rng(seed)
-    names = sorted(set(digests))
-    count = min(len(names), FOLDS)
-    fold_of = dict(zip(rng.permutation(names).tolist(), np.arange(len(names)) % count, strict=True))
-    member = np.array([fold_of[digest] for digest in digests])
-    return [np.flatnonzero(member == fold) for fold in range(count)]
 
 
 def _scores(
