@@ -151,6 +151,11 @@ class Detector(ABC):
             )
 
     @property
+    def trains(self) -> bool:
+        """Whether a fit with these fields trains networks."""
+        return self.trained
+
+    @property
     @abstractmethod
     def fitted(self) -> bool:
         """Whether fit or restore has been done."""

@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+import amiss
 from amiss.contract import Detector, State
 from amiss.errors import BadField, TooFewSamples
 from amiss.types import Result, Sample, Truth
-from amiss.verdict.calibrate import calibrate, fit_calibrated
+from amiss.verdict.calibrate import _road, _split, calibrate, fit_calibrated
 
 FITTED: list[frozenset[str]] = []  # the ids every detector below was fitted on, in order
 
@@ -171,3 +172,24 @@ def test_the_held_out_road_keeps_its_promise_through_a_whole_fit() -> None:
     theory = 1 / 9  # 8 held out: floor(0.2 * 9) / 9
     assert np.mean(rates) <= 0.2
     assert np.mean(rates) == pytest.approx(theory, abs=0.03)
+
+
+def test_methods_that_train_are_held_out_and_so_are_ensembles_of_them() -> None:
+    for name, fields in (("ulsad", {}), ("ensemble", {"members": ("ulsad/tiny", "padim")})):
+        detector = amiss.detector(name, **fields)
+        assert _road(detector, 60, 0, 0.01, "auto") == "split"
+        assert _road(detector, 60, 0, 0.01, "cross") == "cross"
+    assert _road(amiss.detector("ensemble"), 60, 0, 0.01, "auto") == "cross"
+
+
+def test_a_trained_method_holds_out_eight_of_few_parts() -> None:
+    kept, held = _split([str(number) for number in range(28)], amiss.detector("ulsad"))
+    assert (len(kept), len(held)) == (20, 8)
+    kept, held = _split([str(number) for number in range(28)], amiss.detector("padim"))
+    assert (len(kept), len(held)) == (23, 5)
+
+
+def test_copies_that_leave_too_little_to_train_on_are_explained() -> None:
+    part = parts(1)[0]
+    with pytest.raises(TooFewSamples, match=r"leaves 0; ulsad needs 3.*--calibration none"):
+        fit_calibrated(amiss.detector("ulsad"), [Sample(id=str(number), image=part.image) for number in range(6)])

@@ -77,7 +77,7 @@ def load_torch() -> Any:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # spinning threads starve one another: 2.8 s a step in place of 0.2, measured
     try:
         import torch
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # OSError: installed, but one of its libraries is not
         raise MissingExtra(
             "training a network needs torch: pip install 'amiss[train]'. Judging does not: fit on another machine and bring "
             f"the model file ({error})"

@@ -89,6 +89,10 @@ class Ensemble(Detector):
     def fitted(self) -> bool:
         return bool(self.members_)
 
+    @property
+    def trains(self) -> bool:
+        return any(detector.trains for detector in self.built())
+
     # -- fit -----------------------------------------------------------------------------------------------------------
 
     def _learn(

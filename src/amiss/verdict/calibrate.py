@@ -70,6 +70,11 @@ def fit_calibrated(
         held = held_out
     else:
         kept, hold = _split(_digests(parts, progress), detector)
+        if len(kept) < detector.least:
+            raise TooFewSamples(
+                f"holding {len(hold)} of {len(parts)} good parts out, copies together, leaves {len(kept)}; {detector.name} needs "
+                f"{detector.least}: give more different parts, or --calibration none"
+            )
         parts, held = Recorded(Subset(parts, kept)), Subset(parts, hold)
     detector.fit(parts, progress=progress, workdir=workdir)
     return _model(detector, parts, calibrate(detector, held, budget=budget, progress=progress, workdir=workdir))
@@ -97,7 +102,7 @@ def _calibration(scores: Sequence[float], digests: Sequence[str], budget: float,
 
 def _road(detector: Detector, n: int, held_out: int, budget: float, road: Road) -> Road:
     if road == "auto":
-        enough = n // 5 >= needed(budget) or (detector.trained and n > detector.least)
+        enough = n // 5 >= needed(budget) or (detector.trains and n > detector.least)
         return "split" if held_out or enough else "cross"
     if road == "split" and n < 2 and not held_out:
         raise TooFewSamples(f"a held-out split needs 2 good parts or more, met {n}; use --calibration none")
@@ -125,7 +130,7 @@ def _digests(parts: Recorded, progress: Progress | None) -> list[str]:
 def _split(digests: Sequence[str], detector: Detector) -> tuple[Array, Array]:
     """Indices to fit on and to hold out; copies of one picture fall on the same side."""
     names = np.random.default_rng(detector.seed).permutation(sorted(set(digests)))
-    least = min(FEWEST, len(names) // 3) if detector.trained else 1
+    least = min(FEWEST, len(names) // 3) if detector.trains else 1
     held = set(names[: max(1, least, len(names) // 5)].tolist())
     out = np.array([digest in held for digest in digests])
     return np.flatnonzero(~out), np.flatnonzero(out)
