@@ -487,3 +487,21 @@ def test_importing_amiss_imports_nothing_heavy() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_a_workdir_keeps_features_for_the_next_fit_and_changes_nothing(amiss: Amiss, category: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    for name in ("a", "b"):
+        said = amiss("fit", category, "--out", tmp_path / f"{name}.amiss", *QUICK, "--workdir", kept)
+        assert said.code == 0, said.err
+    assert list(kept.glob("*.npz"))
+    plain = amiss("fit", category, "--out", tmp_path / "c.amiss", *QUICK)
+    assert plain.code == 0
+    assert (tmp_path / "a.amiss").read_bytes() == (tmp_path / "b.amiss").read_bytes()
+
+
+def test_a_workdir_that_is_a_file_is_refused_before_anything_is_read(amiss: Amiss, category: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    said = amiss("fit", category, "--out", tmp_path / "a.amiss", *QUICK, "--workdir", tmp_path / "file")
+    assert said.code == 2 and "choose another --workdir" in said.err
+    assert not (tmp_path / "a.amiss").exists()

@@ -150,6 +150,8 @@ def _check_request(request: FitRequest) -> None:
             raise CannotWrite(
                 f"{printable(request.workdir)}: cannot be made ({error.strerror}); choose another --workdir"
             ) from error
+        if not os.access(request.workdir, os.W_OK):
+            raise CannotWrite(f"{printable(request.workdir)}: cannot write files there; choose another --workdir")
     if request.out.is_dir() or not os.access(folder, os.W_OK):
         raise CannotWrite(f"{printable(request.out)}: cannot write a file there; choose another --out")
 

@@ -72,8 +72,8 @@ def fit_calibrated(
         kept, hold = _split(_digests(parts, progress), detector)
         if len(kept) < detector.least:
             raise TooFewSamples(
-                f"holding {len(hold)} of {len(parts)} good parts out, copies together, leaves {len(kept)}; {detector.name} needs "
-                f"{detector.least}: give more different parts, or --calibration none"
+                f"holding {len(hold)} of {len(parts)} good parts out, copies together, leaves {len(kept)}; {detector.name} "
+                f"needs {detector.least}: give more different parts, or --calibration none"
             )
         parts, held = Recorded(Subset(parts, kept)), Subset(parts, hold)
     detector.fit(parts, progress=progress, workdir=workdir)
