@@ -60,3 +60,11 @@ def test_a_category_without_a_usable_layout_is_refused_in_words() -> None:
 
     with pytest.raises(BadLayout, match="rgb"):
         amiss.dataset("folder", DATA / "pothole_rgbd" / "road")
+
+
+def test_bottles_with_wrong_contents_are_found_by_what_they_hold() -> None:
+    dataset = amiss.dataset("folder", DATA / "mvtec_loco_juice_bottle/juice_bottle")
+    samples = dataset.split(dataset.only(), "train").samples
+    model = fit_calibrated(amiss.detector("sinbad"), samples, road="none")
+    found = evaluate(model, dataset.split(dataset.only(), "test"))
+    assert found.image_auroc is not None and found.image_auroc > 0.96
