@@ -225,7 +225,7 @@ class ULSAD(Detector):
         kept = {name: value for name, value in self.fields().items() if name not in _NOT_TRAINING}
         done = train(
             networks, loss, len(rest), plan, progress=progress, told={**kept, "data": data},
-            checkpoint=None if workdir is None else workdir / f"{self.name}-{data}.training",
+            checkpoint=None if workdir is None or not self.steps else workdir / f"{self.name}-{data}.training",
         )  # fmt: skip
         if done.by_clock:
             log.warning(
