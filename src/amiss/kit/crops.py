@@ -104,7 +104,7 @@ class CropExtractor:
         found = None if path is None else remembered(path)
         if found is None:
             batches = [self._windows[start : start + _BATCH] for start in range(0, len(self._windows), _BATCH)]
-            seen = [np.stack([self._cut(sample.image, window, size) for window in batch]) for batch in batches]
+            seen = (np.stack([self._cut(sample.image, window, size) for window in batch]) for batch in batches)
             grids = [self._whole.backbone(batch).grids for batch in seen]
             found = {f"layer{index}": np.concatenate(parts) for index, parts in enumerate(zip(*grids, strict=True))}
             if path is not None:

@@ -42,6 +42,11 @@ def unit(vectors: Array) -> Array:
     return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float32)
 
 
+def evened(vectors: Array) -> Array:
+    """Rows divided by their mean length, which takes out exposure: (P, C)."""
+    return np.asarray(vectors / max(float(np.linalg.norm(vectors, axis=1).mean()), 1e-12))
+
+
 def pool(grid: Array, size: int, *, border: str) -> Array:
     """Mean of each cell's size x size neighbourhood.
 

@@ -30,7 +30,7 @@ from amiss.fields import byte_count, option
 from amiss.kit.extract import Aspect, Features, ImageExtractor
 from amiss.kit.gaussian import Gaussians, mahalanobis, whitening
 from amiss.kit.maps import Area, area_score
-from amiss.kit.patches import Upsampling, cell_box, on_grid, places
+from amiss.kit.patches import Upsampling, cell_box, evened, on_grid, places
 from amiss.kit.subset import in_sequence
 from amiss.spread import GridSpread
 from amiss.types import Result, Sample, Truth
@@ -142,7 +142,7 @@ class PaDiM(Detector):
         shape = places(features, self.grid)
         layers = on_grid(features, shape, pooling=self.pooling, upsampling=self.upsampling)
         if self.scale == "picture":
-            layers = [layer / max(float(np.linalg.norm(layer, axis=1).mean()), 1e-12) for layer in layers]
+            layers = [evened(layer) for layer in layers]
         return np.concatenate(layers, axis=1), shape
 
     # -- predict -------------------------------------------------------------------------------------------------------

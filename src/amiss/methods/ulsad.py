@@ -32,7 +32,7 @@ from amiss.fields import byte_count, option
 from amiss.kit.extract import Aspect, Features, ImageExtractor, resize
 from amiss.kit.graphs import Graph, check_exporter, exported
 from amiss.kit.maps import area_score
-from amiss.kit.patches import cell_box, on_grid, squeeze
+from amiss.kit.patches import cell_box, evened, on_grid, squeeze
 from amiss.kit.subset import Subset, in_sequence
 from amiss.kit.training import Device, Plan, check_device, load_torch, seeded, train
 from amiss.spread import GridSpread
@@ -45,18 +45,8 @@ _LOW, _HIGH, _UNIT = 0.90, 0.995, 0.1  # quantiles of a map over held-out good p
 _BALANCE = 0.5  # weight of the cosine in the difference
 _OUTPUTS = ("rebuilt", "guessed", "told")
 _FEWEST_CELLS = 4  # each way: five halvings of eight pixels a cell leave the global network one
-_NOT_TRAINING = (
-    "steps",
-    "minutes",
-    "device",
-    "threads",
-    "seed",
-    "maps",
-    "over",
-    "top",
-    "blur",
-    "memory",
-)  # free to change on resuming
+# fields that may change when a training is resumed; the seed stands in its plan
+_NOT_TRAINING = ("steps", "minutes", "device", "threads", "seed", "maps", "over", "top", "blur", "memory")
 CELL = 8  # pixels a cell that the global network sees
 
 
@@ -239,7 +229,7 @@ class ULSAD(Detector):
         """All layers on one grid, averaged to fewer channels, (C, h, w), not yet standardised."""
         layers = on_grid(features, cells)
         if self.scale == "picture":
-            layers = [layer / max(float(np.linalg.norm(layer, axis=1).mean()), 1e-12) for layer in layers]
+            layers = [evened(layer) for layer in layers]
         joined = np.concatenate(layers, axis=1)
         if joined.shape[1] > self.channels:
             joined = squeeze(joined, self.channels)
