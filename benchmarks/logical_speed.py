@@ -8,28 +8,18 @@ ULSAD is not trained for this: its networks cost the same whatever they hold. Ro
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+from methods_speed import judged as judge
+from methods_speed import milliseconds
 
 import amiss
-from amiss.contract import Detector
 from amiss.data import trays
 from amiss.kit.crops import CropExtractor, crops
 from amiss.kit.extract import ImageExtractor
 from amiss.types import Sample
-
-
-def _judged(detector: Detector, sample: Sample) -> object:
-    return next(detector.predict([sample]))
-
-
-def milliseconds(work: Callable[[Sample], object], sample: Sample) -> float:
-    started = time.perf_counter()
-    work(sample)
-    return (time.perf_counter() - started) * 1e3
 
 
 def main() -> None:
@@ -39,11 +29,11 @@ def main() -> None:
     asked = parser.parse_args()
     good, judged = trays.samples(0, asked.good), trays.samples(1, asked.rounds)
     work: dict[str, Callable[[Sample], object]] = {
-        "sinbad, 10 crops": partial(_judged, amiss.detector("sinbad").fit(good)),
+        "sinbad, 10 crops": partial(judge, amiss.detector("sinbad").fit(good)),
         "floor: 10 crops through the backbone": CropExtractor(
             "efficientnet_lite0", (16, 32), 224, "keep", crops((0.5, 0.99), 0.25)
         ),
-        "ulsad, small": partial(_judged, amiss.detector("ulsad", steps=0).fit(good)),
+        "ulsad, small": partial(judge, amiss.detector("ulsad", steps=0).fit(good)),
         "floor: one picture through the backbone": ImageExtractor("efficientnet_lite0", (8, 16, 32), 256, "keep"),
     }
     times: dict[str, list[float]] = {name: [] for name in work}

@@ -38,7 +38,7 @@ def floor(detector: Detector, size: int) -> Callable[[Sample], object]:
     return ImageExtractor("efficientnet_lite0", tuple(layers), size, "keep", token=detector.name in ("rad", "spade"))
 
 
-def _judged(detector: Detector, sample: Sample) -> object:
+def judged(detector: Detector, sample: Sample) -> object:
     return next(detector.predict([sample]))
 
 
@@ -63,14 +63,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     asked = parser.parse_args()
     side = asked.size
-    good, judged = toys.samples(0, asked.good, "texture", (side, side)), toys.samples(1, asked.rounds, "texture", (side, side))
+    good, parts = toys.samples(0, asked.good, "texture", (side, side)), toys.samples(1, asked.rounds, "texture", (side, side))
     detectors = {name: amiss.detector(kind, size=side, **more).fit(good) for name, (kind, more) in SETTINGS.items()}
     work: dict[str, Callable[[Sample], object]] = {}
     for name, detector in detectors.items():
-        work[name] = partial(_judged, detector)
+        work[name] = partial(judged, detector)
         work[f"{name}: floor"] = floor(detector, side)
     times: dict[str, list[float]] = {name: [] for name in work}
-    for sample in judged:
+    for sample in parts:
         for name, call in work.items():
             times[name].append(milliseconds(call, sample))
     print(f"{asked.good} good pictures, {side} px, median of {asked.rounds} rounds, milliseconds per part (floor)")
