@@ -288,9 +288,11 @@ def test_a_killed_training_ends_where_it_would_have_ended(file: Path, changes: d
     assert not net.training
 
 
-def test_a_checkpoint_is_removed_at_the_end_and_nothing_lies_beside_it(file: Path) -> None:
-    trained(PLAN, checkpoint=file)
-    assert list(file.parent.iterdir()) == []
+def test_a_checkpoint_outlives_the_training_and_nothing_lies_beside_it(file: Path) -> None:
+    wanted, told = trained(PLAN, checkpoint=file)
+    assert list(file.parent.iterdir()) == [file]
+    found, again = trained(PLAN, checkpoint=file)
+    assert same(found, wanted) and (again.steps, again.loss) == (told.steps, told.loss)
 
 
 def test_a_checkpoint_is_written_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -521,7 +523,7 @@ def test_a_loss_that_is_no_number_ends_the_training(bad: float) -> None:
     def costing(net: nn.Module, batch: Array, noise: torch.Generator) -> torch.Tensor:
         return uphill(net, batch, noise) * next(costs)
 
-    with pytest.raises(TrainingFailed, match=rf"{bad}.*3 steps.*learning rate"):
+    with pytest.raises(TrainingFailed, match=rf"{bad} in step 3.*learning rate"):
         train(Weight(1.0), costing, 1, Plan(steps=4), progress=silent)
 
 

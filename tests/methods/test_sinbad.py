@@ -150,3 +150,12 @@ def test_nothing_but_copies_fits_and_says_so(caplog: pytest.LogCaptureFixture) -
     detector = quick().fit([Sample(id=str(number), image=part.image) for number in range(4)])
     assert "copies of one" in caplog.text
     assert np.isfinite(judged(detector, good("texture", 2, seed=9))).all()
+
+
+def test_references_that_do_not_fit_in_memory_are_fewer_and_named(caplog: pytest.LogCaptureFixture) -> None:
+    parts = good("texture", 5)
+    read: list[tuple[int, int | None]] = []
+    small = SINBAD(**SINBAD.quick, references=5, memory="1MB")
+    small.fit(parts, progress=lambda stage, done, total: read.append((done, total)) if "references" in stage else None)
+    assert 1 <= read[-1][0] < 5 and f"holds {read[-1][0]} of 5 references" in caplog.text
+    assert judged(small, parts[:1]) == judged(SINBAD(**SINBAD.quick, references=5, memory="1MB").fit(parts), parts[:1])

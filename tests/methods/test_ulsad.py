@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from tests.backbones import tiny
 from tests.methods.separation import bad, good, judged, separation
 from tests.papers.oracles import highest, louder, picture
 
-from amiss.errors import BadCheckpoint, BadField, BadModelFile, MissingExtra
+from amiss.errors import BadCheckpoint, BadField, BadModelFile, MissingExtra, TrainingFailed
 from amiss.kit import training
 from amiss.kit.training import Plan
 from amiss.methods import ulsad
@@ -246,7 +247,7 @@ def saving(monkeypatch: pytest.MonkeyPatch) -> None:
 def killed(detector: ULSAD, workdir: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         detector.fit(GOOD, progress=Progress(after=20), workdir=workdir)
-    assert not detector.fitted and len(list(workdir.glob("*.training"))) == 1
+    assert not detector.fitted and list(workdir.glob("*.training"))
 
 
 @pytest.mark.usefixtures("direct", "saving")
@@ -264,10 +265,40 @@ def test_a_killed_fit_ends_where_it_would_have_ended(path: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     "changes", [{"width": 9}, {"inner": 6}, {"scale": "none"}, {"held_out": 0.3}, {"seed": 1}, {"rate": 0.1}], ids=str
 )
-def test_a_checkpoint_of_other_settings_is_refused_by_name(path: str, tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_a_training_begun_with_other_settings_is_named_and_left_alone(
+    path: str, tmp_path: Path, changes: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
     killed(small(path), tmp_path)
-    with pytest.raises(BadCheckpoint, match=f"{next(iter(changes))} was"):
-        small(path, **changes).fit(GOOD, workdir=tmp_path)
+    (left,) = tmp_path.glob("*.training")
+    found = small(path, **changes).fit(GOOD, workdir=tmp_path)
+    assert judged(found, JUDGED) == judged(small(path, **changes).fit(GOOD), JUDGED)
+    assert left.name in caplog.text and "other settings" in caplog.text
+    assert list(tmp_path.glob("*.training")) == [left]
+
+
+@pytest.mark.usefixtures("direct", "saving")
+def test_a_checkpoint_of_another_training_under_the_expected_name_is_refused(path: str, tmp_path: Path) -> None:
+    killed(small(path), tmp_path)
+    (left,) = tmp_path.glob("*.training")
+    killed(small(path, width=9), tmp_path)
+    (other,) = set(tmp_path.glob("*.training")) - {left}
+    left.replace(other)
+    with pytest.raises(BadCheckpoint, match="width was"):
+        small(path, width=9).fit(GOOD, workdir=tmp_path)
+
+
+@pytest.mark.usefixtures("direct", "saving")
+def test_a_fit_that_fails_after_its_training_does_not_train_again(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("amiss.methods.ulsad.exported", Mock(side_effect=TrainingFailed("no graph")))
+        with pytest.raises(TrainingFailed, match="no graph"):
+            small(path).fit(GOOD, workdir=tmp_path)
+    progress = Progress()
+    found = small(path).fit(GOOD, progress=progress, workdir=tmp_path)
+    assert judged(found, JUDGED) == judged(small(path).fit(GOOD), JUDGED)
+    assert not [stage for stage, *_ in progress.said if stage.startswith("training")]
 
 
 @pytest.mark.usefixtures("direct", "saving")

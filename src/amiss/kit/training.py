@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -92,6 +93,23 @@ def check_device(device: Device) -> None:
         raise BadField("device = cuda: torch sees no CUDA device here; use device = cpu")
 
 
+def checkpoint_file(workdir: Path, name: str, data: str, told: Mapping[str, Any]) -> Path:
+    """Where a training keeps its checkpoint: one file for each method, data and settings, so that none is in another's way.
+
+    name  of the method     data  digest of what it is trained on     told  every setting that its result hangs on
+    Warns where a training of the same data with other settings was left behind.
+    """
+    settings = blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=4).hexdigest()
+    file = workdir / f"{name}-{data}-{settings}.training"
+    others = sorted(other.name for other in workdir.glob(f"{name}-{data}-*.training") if other != file)
+    if others and not file.exists():
+        log.warning(
+            "%s holds a training of the same parts that was begun with other settings (%s): it is left alone, and this one "
+            "starts anew; set the fields as they were to go on with it, or delete it", workdir, ", ".join(others),
+        )  # fmt: skip
+    return file
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Weights made inside are drawn from the seed; torch's own random state is left as it was."""
@@ -114,7 +132,8 @@ def train(
     """Train in place, and leave the network in evaluation mode on the CPU.
 
     loss     (network, indices of the batch (b,), generator for noise) to a scalar     samples  how many there are
-    checkpoint  file to resume from where it exists, written now and then, removed at the end
+    checkpoint  file to resume from where it exists, written now and then and at the end; who asked for it removes it once what
+             the training was for is done
     told     what else the result hangs on, JSON values: a checkpoint that was begun with others is refused
     raises   BadField for a device that is not there, BadCheckpoint, TrainingFailed where the loss is no number any more
     """
@@ -129,23 +148,23 @@ def train(
     with _threads(torch, plan.threads):
         _advance(run, loss, samples, plan, progress, keep)
     run.finish()
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
     return Trained(run.step, run.seconds, run.mean_loss, by_clock=run.step < plan.steps)
 
 
 def _advance(run: _Run, loss: Loss, samples: int, plan: Plan, progress: Progress, keep: Callable[[], None] | None) -> None:
-    """All steps that remain, with a word of progress and a checkpoint now and then."""
-    saved = time.perf_counter()
+    """All steps that remain, with a word of progress now and then, and checkpoints now and then and at the end."""
+    saved, saved_at = run.step, time.perf_counter()
     limit = math.inf if plan.minutes is None else plan.minutes * 60
     while run.step < plan.steps and run.seconds < limit:
         run.one(loss, _batch(samples, plan, run.step))
         if run.step % _SHOWN == 0 or run.step == plan.steps:
             log.debug("step %d, loss %.4g", run.step, run.mean_loss)
             progress("training", run.step, _ahead(run, plan, limit))
-        if keep is not None and time.perf_counter() - saved > _OFTEN:
+        if keep is not None and time.perf_counter() - saved_at > _OFTEN:
             keep()
-            saved = time.perf_counter()
+            saved, saved_at = run.step, time.perf_counter()
+    if keep is not None and run.step > saved:
+        keep()
 
 
 @contextmanager
@@ -206,6 +225,9 @@ class _Run:
         noise = self._torch.Generator(device=self._plan.device)
         noise.manual_seed(int(np.random.SeedSequence([self._plan.seed, self.step]).generate_state(1, np.uint64)[0] >> 1))
         value = loss(self._network, batch, noise)
+        now = float(value.detach())
+        if not math.isfinite(now):
+            raise TrainingFailed(f"the loss is {now} in step {self.step + 1}; lower the learning rate")
         self._adam.zero_grad(set_to_none=True)
         self._torch.autograd.backward(value)
         if self._plan.clip is not None:
@@ -213,9 +235,6 @@ class _Run:
         self._adam.step()
         self.step += 1
         self._follow()
-        now = float(value.detach())
-        if not math.isfinite(now):
-            raise TrainingFailed(f"the loss is {now} after {self.step} steps; lower the learning rate")
         self.mean_loss = now if math.isnan(self.mean_loss) else 0.98 * self.mean_loss + 0.02 * now
         self.seconds += time.perf_counter() - started
 

@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from amiss.contract import Detector, Progress, State
 from amiss.errors import BadModelFile
-from amiss.fields import option
+from amiss.fields import byte_count, option
 from amiss.kit.crops import Canvas, CropExtractor, crops
 from amiss.kit.evidence import beyond, log_spread
 from amiss.kit.sets import Basis, Histograms, ShrunkNearest, Whitening, placed
@@ -74,6 +74,7 @@ class SINBAD(Detector):
     pixel_step: int = option(4, "every how many pixels, as the network sees them, one is an element", least=1)
     references: int = option(32, "good pictures that thresholds are placed by", least=1)
     images: int = option(500, "most good pictures kept", least=3)
+    memory: str = option("1GB", "budget for the references held at a time; where they need more, fewer are used", bytes=True)
     folds: int = option(5, "folds of good pictures that a crop's spread is measured on", least=2)
 
     def __post_init__(self) -> None:
@@ -134,7 +135,14 @@ class SINBAD(Detector):
     ) -> tuple[list[Histograms], list[str], list[str]]:
         """Every good picture's histograms, each picture through the backbone once; the pictures' ids and digests."""
         first = np.sort(rng.choice(len(parts), min(self.references, len(parts)), replace=False)).tolist()
-        held = {index: self._sets(extract, parts[index], cache) for index in first}
+        held: dict[int, list[Array]] = {}
+        for done, index in enumerate(first, start=1):
+            held[index] = self._sets(extract, parts[index], cache)
+            progress("reading references", done, len(first))
+            if done < len(first) and sum(sets.nbytes for sets in held[index]) * (done + 1) > byte_count(self.memory):
+                log.warning("memory = %s holds %d of %d references", self.memory, done, len(first))
+                break
+        first = list(held)
         found = []
         for level in range(len(held[first[0]])):
             references = [held[index][level] for index in first]

@@ -34,7 +34,7 @@ from amiss.kit.graphs import Graph, check_exporter, exported
 from amiss.kit.maps import area_score
 from amiss.kit.patches import cell_box, evened, on_grid, squeeze
 from amiss.kit.subset import Subset, in_sequence
-from amiss.kit.training import Device, Plan, check_device, load_torch, seeded, train
+from amiss.kit.training import Device, Plan, check_device, checkpoint_file, load_torch, seeded, train
 from amiss.spread import GridSpread
 from amiss.types import Result, Sample, Truth
 
@@ -45,8 +45,8 @@ _LOW, _HIGH, _UNIT = 0.90, 0.995, 0.1  # quantiles of a map over held-out good p
 _BALANCE = 0.5  # weight of the cosine in the difference
 _OUTPUTS = ("rebuilt", "guessed", "told")
 _FEWEST_CELLS = 4  # each way: five halvings of eight pixels a cell leave the global network one
-# fields that may change when a training is resumed; the seed stands in its plan
-_NOT_TRAINING = ("steps", "minutes", "device", "threads", "seed", "maps", "over", "top", "blur", "memory")
+# fields that may change when a training is resumed
+_NOT_TRAINING = ("steps", "minutes", "device", "threads", "maps", "over", "top", "blur", "memory")
 CELL = 8  # pixels a cell that the global network sees
 
 
@@ -127,10 +127,14 @@ class ULSAD(Detector):
         teacher -= mean[:, None, None]
         teacher /= deviation[:, None, None]
         data = blake2b("".join((extract.backbone.digest, *digests)).encode(), digest_size=8).hexdigest()
-        networks, self.trained_ = self._train(teacher, images, rest, data, progress, workdir)
+        kept = {name: value for name, value in self.fields().items() if name not in _NOT_TRAINING}
+        checkpoint = None if workdir is None or not self.steps else checkpoint_file(workdir, self.name, data, kept)
+        networks, self.trained_ = self._train(teacher, images, rest, {**kept, "data": data}, progress, checkpoint)
         graph = exported(networks, {"teacher": teacher[:1], "image": images[:1]}, _OUTPUTS, "networks")
         self.levels_ = _levels(np.stack([_maps(graph, teacher[index], images[index]) for index in held]))
         self._extract, self.mean_, self.deviation_, self.networks_ = extract, mean, deviation, graph
+        if checkpoint is not None:
+            checkpoint.unlink(missing_ok=True)
 
     def _split(self, digests: Sequence[str]) -> tuple[Array, Array]:
         """Indices to measure on and to train on, two or more for the batch statistics; copies fall on the same side."""
@@ -187,11 +191,11 @@ class ULSAD(Detector):
         return teacher, images, digests
 
     def _train(
-        self, teacher: Array, images: Array, rest: Array, data: str, progress: Progress, workdir: Path | None
+        self, teacher: Array, images: Array, rest: Array, told: dict[str, Any], progress: Progress, checkpoint: Path | None
     ) -> tuple[Any, dict[str, Any]]:
         """The two networks, trained together; and how that went.
 
-        rest  indices of the pictures trained on     data  digest of the backbone and all pictures
+        rest  indices of the pictures trained on     told  what the result hangs on: fields, the backbone and all pictures
         """
         torch = load_torch()
         from amiss.kit.reconstruction import Both, Shape
@@ -212,11 +216,7 @@ class ULSAD(Detector):
             pictures = (torch.from_numpy(held[chosen]).to(self.device) for held in (teacher, images))
             return both.loss(*pictures, _BALANCE)
 
-        kept = {name: value for name, value in self.fields().items() if name not in _NOT_TRAINING}
-        done = train(
-            networks, loss, len(rest), plan, progress=progress, told={**kept, "data": data},
-            checkpoint=None if workdir is None or not self.steps else workdir / f"{self.name}-{data}.training",
-        )  # fmt: skip
+        done = train(networks, loss, len(rest), plan, progress=progress, told=told, checkpoint=checkpoint)
         if done.by_clock:
             log.warning(
                 "the clock ended the training after %d of %d steps; other machines will get further", done.steps, self.steps
