@@ -20,6 +20,7 @@ import numpy as np
 import amiss
 from amiss.contract import Detector
 from amiss.data import trays
+from amiss.data.tray_picture import Nuts
 from amiss.fields import parse
 from amiss.methods.ulsad import ULSAD
 from amiss.metrics.ranking import auroc
@@ -32,6 +33,7 @@ FOLDERS = {
     "tile": "magnetic_tile/tile",
     "solar cell": "elpv_solar/cell",
 }
+NUTS: tuple[Nuts, ...] = ("pockets", "loose")
 WEIGHINGS: dict[str, dict[str, Any]] = {
     "evidence (default)": {},
     "ratio to the mean (published)": {"weigh": "mean"},
@@ -53,11 +55,18 @@ def cases(data: Path, only: Sequence[str]) -> Iterator[tuple[str, Case]]:
             test = dataset.split(dataset.only(), "test")
             labels = np.array([entry.defective for entry in test.entries])
             yield name, (dataset.split(dataset.only(), "train").samples, test.samples, labels)
-    if not only or "trays" in only:
-        for kinds in (("surplus",), trays.LOGICAL):
-            ill = [sample for kind in kinds for sample, _ in trays.defective_samples(2, 40, (kind,))]
-            labels = np.repeat([False, True], [40, len(ill)])
-            yield f"trays, {' '.join(kinds)}", (trays.samples(0, 200), [*trays.samples(1, 40), *ill], labels)
+    for nuts in NUTS:
+        if not only or f"trays {nuts}" in only:
+            yield from _trays(nuts)
+
+
+def _trays(nuts: Nuts) -> Iterator[tuple[str, Case]]:
+    """200 good trays against 40 more and as many with a surplus nut, then with each of the logical defects."""
+    for kinds in (("surplus",), trays.LOGICAL):
+        ill = [sample for kind in kinds for sample, _ in trays.defective_samples(2, 40, (kind,), nuts=nuts)]
+        labels = np.repeat([False, True], [40, len(ill)])
+        judged = [*trays.samples(1, 40, nuts=nuts), *ill]
+        yield f"trays {nuts}, {' '.join(kinds)}", (trays.samples(0, 200, nuts=nuts), judged, labels)
 
 
 def fitted(detector: Detector, case: Case, workdir: Path) -> float:

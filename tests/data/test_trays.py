@@ -275,3 +275,21 @@ def test_the_farthest_patch_finds_damage_but_no_surplus_nut() -> None:
         areas[name] = auroc(good + bad, [False] * len(good) + [True] * len(bad))
     assert 0.35 < areas["surplus"] < 0.65
     assert areas["damage"] > 0.9
+
+
+def test_a_loose_nut_lies_anywhere_and_a_second_one_far_from_it() -> None:
+    plans = [plan(np.random.default_rng(seed), "loose") for seed in range(200)]
+    places = np.array([planned.places for planned in plans])  # (N, 2, 2)
+    assert all(planned.filled == (True, False) and not planned.pockets for planned in plans)
+    assert np.hypot(*np.moveaxis(places[:, 1] - places[:, 0], 1, 0)).min() >= 28
+    assert (np.ptp(places[:, 0], axis=0) > (30, 55)).all()
+
+
+@pytest.mark.parametrize("kind", ["surplus", "missing"])
+def test_a_wrong_number_of_loose_nuts_changes_a_tray_there_alone(kind: str) -> None:
+    (good,) = trays.samples(3, 1, nuts="loose")
+    ((bad, truth),) = trays.defective_samples(3, 1, (kind,), nuts="loose")
+    assert good.image is not None and bad.image is not None and truth.mask is not None and truth.regions is not None
+    changed = (good.image != bad.image).any(axis=2)
+    assert changed.any() and not (changed & ~truth.mask).any()
+    assert 0 < truth.regions[0][1] < truth.mask.sum()

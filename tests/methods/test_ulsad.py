@@ -18,11 +18,15 @@ from tests.backbones import tiny
 from tests.methods.separation import bad, good, judged, separation
 from tests.papers.oracles import highest, louder, picture
 
+from amiss.contract import Detector
+from amiss.data import trays
 from amiss.errors import BadCheckpoint, BadField, BadModelFile, MissingExtra, TrainingFailed
 from amiss.kit import training
 from amiss.kit.training import Plan
 from amiss.methods import ulsad
+from amiss.methods.patchcore import PatchCore
 from amiss.methods.ulsad import ULSAD
+from amiss.metrics.ranking import auroc
 from amiss.model import Model
 from amiss.types import Sample
 
@@ -91,6 +95,26 @@ class Progress:
 
 
 # -- what training is for ----------------------------------------------------------------------------------------------
+
+
+def on_loose_trays(detector: Detector, maps: str = "both") -> float:
+    """Image AUROC between trays with one loose nut and trays with two."""
+    if isinstance(detector, ULSAD):
+        detector.maps = "global" if maps == "global" else "both"
+    well, ill = trays.samples(1, 30, nuts="loose"), trays.defective_samples(2, 30, ("surplus",), nuts="loose")
+    scores = judged(detector, [*well, *(sample for sample, _ in ill)])
+    return auroc(np.array(scores), np.repeat([False, True], 30))
+
+
+def test_the_global_map_sees_a_surplus_nut_where_the_largest_score_of_small_patches_hardly_does() -> None:
+    good_trays = trays.samples(0, 60, nuts="loose")
+    # stride 16 sees two nuts at once
+    patches = PatchCore(**{**PatchCore.presets["fast"], "layers": (4, 8), "score": "max"}).fit(good_trays)
+    fields = {**ULSAD.presets["tiny"], "size": 128, "grid": 8, "steps": 400}
+    trained, twin = (ULSAD(**{**fields, "steps": steps}).fit(good_trays) for steps in (400, 0))
+    alone = on_loose_trays(trained, "global")
+    assert alone >= 0.8 and on_loose_trays(patches) <= alone - 0.1
+    assert on_loose_trays(trained) >= on_loose_trays(twin) + 0.2
 
 
 @pytest.mark.usefixtures("direct")

@@ -1,10 +1,11 @@
 """A made logical set: trays whose parts are each fine and together wrong. No real data, everything from a seed.
 
-A pale tray has three compartments. *count*: six pockets, four of them hold a nut, which four is drawn anew for each tray.
+A pale tray has three compartments. *count*: six pockets, four of them hold a nut, which four is drawn anew for each tray;
+or no pockets and one loose nut anywhere (`nuts`).
 *pair*: two caps of one colour out of three. *order*: three bars, always teal, amber, violet. The camera differs a little.
 A surplus nut lies in a pocket where a good tray may have one: no single patch gives it away, only the number does.
 
-    logical     surplus (five nuts), missing (three), pair (caps of two colours), order (two bars changed places)
+    logical     surplus (one nut more), missing (one less), pair (caps of two colours), order (two bars changed places)
     structural  scratch, spot, stain: somewhere in one compartment
     several     names joined by "+" are defects of one tray, as in "surplus+pair"
 
@@ -24,7 +25,7 @@ import numpy as np
 from amiss.data.canvas import Array, Size, unit, write_png
 from amiss.data.mvtec_loco import CONFIG, KINDS, Saturation
 from amiss.data.toys import defect
-from amiss.data.tray_picture import COLOURS, NUT_AREA, POCKET_AREA, Plan, View, bar, cap, draw, floors, nut, plan, pocket
+from amiss.data.tray_picture import COLOURS, NUT_AREA, POCKET_AREA, Nuts, Plan, View, bar, cap, draw, floors, nut, plan, vacancy
 from amiss.errors import BadField
 from amiss.types import Sample, Truth
 
@@ -35,17 +36,19 @@ CATEGORY = "tray"
 SIZE = (128, 128)
 
 
-def tray(rng: np.random.Generator, size: Size = SIZE) -> Array:
+def tray(rng: np.random.Generator, size: Size = SIZE, *, nuts: Nuts = "pockets") -> Array:
     """A good tray, (H, W, 3) uint8."""
-    return draw(plan(rng), size)
+    return draw(plan(rng, nuts), size)
 
 
-def samples(seed: int, count: int, size: Size = SIZE) -> list[Sample]:
+def samples(seed: int, count: int, size: Size = SIZE, *, nuts: Nuts = "pockets") -> list[Sample]:
     """Good trays; the first ones stay the same when more are asked for."""
-    return [Sample(id=f"tray-{seed}-{number}", image=tray(_rng(seed, number), size)) for number in range(count)]
+    return [Sample(id=f"tray-{seed}-{number}", image=tray(_rng(seed, number), size, nuts=nuts)) for number in range(count)]
 
 
-def defective_samples(seed: int, count: int, kinds: Sequence[str] = LOGICAL, size: Size = SIZE) -> list[tuple[Sample, Truth]]:
+def defective_samples(
+    seed: int, count: int, kinds: Sequence[str] = LOGICAL, size: Size = SIZE, *, nuts: Nuts = "pockets"
+) -> list[tuple[Sample, Truth]]:
     """The trays of `samples(seed, count)`, seen alike, each with what is wrong with it; the kinds in turn.
 
     kinds   of LOGICAL and STRUCTURAL, or several of them joined by "+"
@@ -57,7 +60,7 @@ def defective_samples(seed: int, count: int, kinds: Sequence[str] = LOGICAL, siz
     made = []
     for number in range(count):
         kind = kinds[number % len(kinds)]
-        image, channels = _defective(_rng(seed, number), kind, size)
+        image, channels = _defective(_rng(seed, number), kind, size, nuts)
         regions = tuple((mask, saturation(name, size).pixels(int(mask.sum()))) for name, mask in channels.items())
         mask = np.logical_or.reduce(list(channels.values()))
         sample = Sample(id=f"tray-{kind}-{seed}-{number}", image=image)
@@ -92,7 +95,7 @@ def make_loco(
 def saturation(name: str, size: Size = SIZE) -> Saturation:
     """How much of a defect has to be found.
 
-    Any one nut, or any one empty pocket, is enough; so is one of two caps or bars. Damage has to be found whole.
+    Any one nut, or as much as one empty pocket, is enough; so is one of two caps or bars. Damage has to be found whole.
     """
     if name in ("surplus", "missing"):
         area = NUT_AREA if name == "surplus" else POCKET_AREA
@@ -129,14 +132,14 @@ def _rng(seed: int, number: int, split: int = 0) -> np.random.Generator:
     return np.random.default_rng([seed, number, split])
 
 
-def _defective(rng: np.random.Generator, kind: str, size: Size) -> tuple[Array, dict[str, Array]]:
+def _defective(rng: np.random.Generator, kind: str, size: Size, nuts: Nuts = "pockets") -> tuple[Array, dict[str, Array]]:
     """A tray with what `kind` names, and the channel of each defect, (H, W) bool."""
     names = _names(kind)
-    planned, marks = plan(rng), {}
+    planned, marks = plan(rng, nuts), {}
     for name in names:
         if name in LOGICAL:
             planned, marks[name] = _CHANGES[name](rng, planned)
-    view = View(planned.view, size)
+    view = View(planned, size)
     channels = {name: np.logical_or.reduce([cover(view, at) > 0 for at in places]) for name, (cover, places) in marks.items()}
     image = draw(planned, size)
     for name in names:
@@ -155,15 +158,15 @@ def _names(kind: str) -> list[str]:
 
 
 def _surplus(rng: np.random.Generator, good: Plan) -> tuple[Plan, _Mark]:
-    """One nut more; any of the five may be it."""
+    """One nut more; any of them may be it."""
     changed = _flipped(good, _places(good, filled=False), rng)
     return changed, (nut, _places(changed, filled=True))
 
 
 def _missing(rng: np.random.Generator, good: Plan) -> tuple[Plan, _Mark]:
-    """One nut less; it may lack in any empty pocket."""
+    """One nut less; it may lack wherever one could lie."""
     changed = _flipped(good, _places(good, filled=True), rng)
-    return changed, (pocket, _places(changed, filled=False))
+    return changed, (vacancy, _places(changed, filled=False))
 
 
 def _pair(rng: np.random.Generator, good: Plan) -> tuple[Plan, _Mark]:
