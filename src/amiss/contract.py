@@ -144,11 +144,17 @@ class Detector(ABC):
             yield dataclasses.replace(result, seconds=time.perf_counter() - started)
 
     def _check_modality(self, sample: Sample) -> None:
-        if not sample.sees & self.sees:
+        if not sample.sees & self.reads:
+            since = " since it was fitted" if self.reads < self.sees else ""
             raise WrongModality(
-                f"{self.name} reads {' or '.join(sorted(self.sees))}, sample {sample.id!r} has only "
+                f"{self.name} reads {' or '.join(sorted(self.reads))}{since}, sample {sample.id!r} has only "
                 f"{', '.join(sorted(sample.sees))}; see `amiss methods` for one that reads it"
             )
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The modalities that this detector takes: all it sees, until a fit has settled on one."""
+        return self.sees
 
     @property
     def trains(self) -> bool:

@@ -1,4 +1,4 @@
-"""Bring a map from a method's grid back to the sample: a grid over the picture, bilinear, then blurred."""
+"""Bring a map back from where a method made it to the sample: from a grid to the picture, from some points to all of them."""
 
 from __future__ import annotations
 
@@ -31,3 +31,25 @@ class GridSpread:
             side = 2 * int(4 * self.sigma + 0.5) + 1
             full = cv2.GaussianBlur(full, (side, side), self.sigma, borderType=cv2.BORDER_REFLECT)
         return np.asarray(cv2.resize(full, self.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class PointSpread:
+    """From the places that a method looked at to every point of a cloud: the mean of the nearest, by inverse squared distance.
+
+    places  (P, 3), in the cloud's own coordinates     points  (N, 3) of the whole cloud     near  how many places count
+    """
+
+    places: Array
+    points: Array
+    near: int = 3
+
+    def __call__(self, values: Array) -> Array:
+        """(P,) to (N,) float32."""
+        from scipy.spatial import cKDTree
+
+        near = min(self.near, len(self.places))
+        distances, indices = cKDTree(self.places).query(self.points, k=range(1, near + 1), workers=-1)  # (N, near)
+        scale = np.maximum(distances[:, :1] ** 2, np.finfo(float).tiny)
+        weights = 1 / (distances**2 / scale + 1e-8)  # by the nearest one, so that the unit plays no role
+        return np.asarray((weights * values[indices]).sum(axis=1) / weights.sum(axis=1), np.float32)

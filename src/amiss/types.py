@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from amiss.errors import BadSample
-from amiss.spread import GridSpread
+from amiss.spread import GridSpread, PointSpread
 
 Array = npt.NDArray[Any]
 Outcome = Literal["OK", "REVIEW", "NG"]
@@ -179,7 +179,7 @@ class Result:
     id: str
     score: float
     map: Array | None = None
-    spread: GridSpread | None = None
+    spread: GridSpread | PointSpread | None = None
     boxes: tuple[Box, ...] = ()
     seconds: float = 0.0
     evidence: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
@@ -187,6 +187,12 @@ class Result:
 
     def image_map(self) -> Array:
         """The map at the sample's own resolution, (H, W) float32; computed when asked for."""
-        if self.map is None or self.spread is None:
+        if self.map is None or not isinstance(self.spread, GridSpread):
             raise BadSample(f"result {self.id!r} has no map over an image")
+        return self.spread(self.map)
+
+    def point_map(self) -> Array:
+        """A value for every point of the sample, (N,) float32; computed when asked for."""
+        if self.map is None or not isinstance(self.spread, PointSpread):
+            raise BadSample(f"result {self.id!r} has no map over points")
         return self.spread(self.map)

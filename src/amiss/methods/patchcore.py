@@ -1,4 +1,4 @@
-"""PatchCore: the distance of every patch to its nearest patch among good parts.
+"""PatchCore: the distance of every patch to its nearest patch among good parts, in pictures and in point clouds.
 
 Roth, Pemula, Zepeda, Schölkopf, Brox, Gehler: Towards Total Recall in Industrial Anomaly Detection, CVPR 2022,
 https://arxiv.org/abs/2106.08265.
@@ -9,13 +9,15 @@ Where we differ, each by a field: the picture keeps its proportions and is not c
 (`layers`), each divided by its mean length over the picture, which takes out exposure (`scale`), the picture's score is the
 mean of the top share of patches (`score`), the bank has a size rather than a share (`bank`).
 `amiss methods patchcore` lists the fields; the preset `paper` sets them as the paper has them.
+Of a cloud the patches are the places of its thinned surface, described by FPFH at two scales (`kit/clouds.py`); bank, coreset
+and scores are the same. The paper knows pictures alone.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -26,12 +28,14 @@ from amiss.contract import Detector, Progress, State
 from amiss.errors import BadField, BadModelFile
 from amiss.fields import byte_count, option
 from amiss.kit.candidates import Candidates
+from amiss.kit.clouds import CloudExtractor, Gauge
 from amiss.kit.coreset import greedy_k_centre, project
 from amiss.kit.extract import Aspect, Features, ImageExtractor
 from amiss.kit.maps import ScoreRule, reweighted, top_mean
 from amiss.kit.memory import MemoryBank
 from amiss.kit.patches import cell_box, on_grid, places, regrid, squeeze, unfold
-from amiss.spread import GridSpread
+from amiss.kit.subset import in_sequence
+from amiss.spread import GridSpread, PointSpread
 from amiss.types import Result, Sample, Truth
 
 Array = npt.NDArray[Any]
@@ -41,14 +45,28 @@ _PATCHIFY_CHANNELS = 1024  # the paper code's width of one layer and of all laye
 
 
 @dataclass(frozen=True)
+class _Patches:
+    """What one sample becomes.
+
+    layers  (P, C_l) a layer     frame  what tells where a patch lies: grid and picture (4,), or all places (P, 3)
+    shape   of the map     spread  the map's way back to the sample
+    """
+
+    layers: list[Array]
+    frame: Array
+    shape: tuple[int, ...]
+    spread: GridSpread | PointSpread
+
+
+@dataclass(frozen=True)
 class _Gathered:
-    """What one pass over the good parts yields: patches, channels of each layer, scale of each, ids, grids and sizes."""
+    """What one pass over the good parts yields: patches, channels of each layer, scale of each, ids and frames."""
 
     candidates: Candidates
     channels: list[int]
     scale: Array
     ids: list[str]
-    grids: Array
+    frames: list[Array]
 
 
 @dataclass(kw_only=True)
@@ -57,7 +75,7 @@ class PatchCore(Detector):
 
     name: ClassVar[str] = "patchcore"
     paper: ClassVar[str] = "Roth et al., CVPR 2022, https://arxiv.org/abs/2106.08265"
-    sees: ClassVar[frozenset[str]] = frozenset({"image"})
+    sees: ClassVar[frozenset[str]] = frozenset({"image", "points"})
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "fast": {"size": 256, "layers": (8, 16), "bank": 2867, "blur": 4.0},
         "paper": {
@@ -65,7 +83,7 @@ class PatchCore(Detector):
             "border": "zero", "coreset": 0.1, "bank": None, "projection": 128, "score": "paper", "blur": 4.0,
         },
     }  # fmt: skip
-    quick: ClassVar[dict[str, Any]] = {"size": 96, "bank": 200}
+    quick: ClassVar[dict[str, Any]] = {"size": 96, "bank": 200, "most": 3000}
 
     backbone: str = option("efficientnet_lite0", "embedded backbone, or the path of an ONNX file that describes itself")
     layers: tuple[int, ...] = option((4, 8, 16, 32), "strides of the feature layers to join", some=True)
@@ -86,15 +104,19 @@ class PatchCore(Detector):
     top: float = option(0.01, "share of patches averaged by the score rule `top`", above=0, most=1)
     reweight: int = option(9, "bank neighbours in the score rules `paper` and `rvorias`", least=1)
     blur: float = option(5.0, "sigma of the map's blur, in pixels the network sees", least=0)
+    cells: float = option(2.0, "clouds: edge of a thinning cell, in spacings of the good clouds", above=0)
+    most: int = option(20_000, "clouds: most points looked at, so that cells may be larger", least=200)
+    scales: tuple[int, ...] = option((40, 80), "clouds: neighbours that each descriptor looks at", some=True, least=3)
+    averaged: int = option(16, "clouds: neighbours that descriptors are averaged over", least=0)
     memory: str = option("1GB", "budget for the candidate patches held while fitting", bytes=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.bank_: MemoryBank | None = None
         self.samples_: list[str] = []
-        self.grids_: Array = np.empty((0, 4), np.int32)
+        self.spots_: Array = np.empty((0, 4), np.int32)  # of the bank's patches: boxes in pictures, or points
         self.scale_: Array = np.ones(0, np.float32)
-        self._extract: ImageExtractor | None = None
+        self._extract: ImageExtractor | CloudExtractor | None = None
 
     @property
     def fitted(self) -> bool:
@@ -102,20 +124,34 @@ class PatchCore(Detector):
 
     # -- fit -----------------------------------------------------------------------------------------------------------
 
+    @property
+    def reads(self) -> frozenset[str]:
+        if self._extract is None:
+            return self.sees
+        return frozenset({"points" if isinstance(self._extract, CloudExtractor) else "image"})
+
     def _learn(
         self, samples: Iterable[Sample], truths: Sequence[Truth] | None, progress: Progress, workdir: Path | None
     ) -> None:
         rng = self.rng()
-        extract = self._extract or self._extractor(None)
-        found = self._gather(extract, samples, rng, progress, workdir)
+        self._extract = self._suited(in_sequence(samples))
+        found = self._gather(samples, rng, progress, workdir)
         vectors = found.candidates.vectors()
         vectors *= np.repeat(found.scale, found.channels)
         count = min(self.bank or len(vectors), max(1, round(self.coreset * len(vectors))))
         picks = self._choose(vectors, count, rng, progress)
         if len(picks) == 1:
-            log.warning("all patches of the good pictures are alike, so the bank holds a single one")
-        self._extract, self.samples_, self.grids_, self.scale_ = extract, found.ids, found.grids, found.scale
-        self.bank_ = MemoryBank(vectors[picks], found.candidates.rows()[picks])
+            log.warning("all patches of the good parts are alike, so the bank holds a single one")
+        rows = found.candidates.rows()[picks]
+        spots = [_spot(int(place), found.frames[sample]) for sample, place, _ in rows]
+        self.samples_, self.spots_, self.scale_ = found.ids, np.array(spots), found.scale
+        self.bank_ = MemoryBank(vectors[picks], rows)
+
+    def _suited(self, parts: Sequence[Sample]) -> ImageExtractor | CloudExtractor:
+        """An extractor of what the first part shows: its picture, or its points where it has no picture."""
+        if "image" in parts[0].sees:
+            return self._pictures(None)
+        return CloudExtractor(self.scales, self.averaged, Gauge.of(parts, self.cells, self.most))
 
     def _choose(self, vectors: Array, count: int, rng: np.random.Generator, progress: Progress) -> Array:
         """Indices of the patches that the bank keeps (algorithm 1)."""
@@ -131,7 +167,6 @@ class PatchCore(Detector):
 
     def _gather(
         self,
-        extract: ImageExtractor,
         samples: Iterable[Sample],
         rng: np.random.Generator,
         progress: Progress,
@@ -141,11 +176,11 @@ class PatchCore(Detector):
         total = len(samples) if isinstance(samples, Sequence) else None
         candidates = Candidates(0, rng)
         lengths: list[Array] = []
-        channels, ids, grids = [1], [], []
+        channels, ids, frames = [1], [], []
         for index, sample in enumerate(samples):
             self._check_modality(sample)
-            features = extract(sample, cache=workdir)
-            layers, shape = self._embed(features)
+            patches = self._patches(sample, workdir)
+            layers = patches.layers
             lengths.append(np.array([np.linalg.norm(layer, axis=1).mean() for layer in layers]))
             if not index:
                 channels = [layer.shape[1] for layer in layers]
@@ -154,14 +189,14 @@ class PatchCore(Detector):
             rows[:, 0], rows[:, 1] = index, np.arange(len(rows))
             candidates.add(np.concatenate(layers, axis=1), rows)
             ids.append(sample.id)
-            grids.append((*shape, *features.shape))
+            frames.append(patches.frame)
             progress("reading good parts", index + 1, total)
         if candidates.sampled:
             log.warning(
                 "memory = %s holds %d of %d patches; the bank is chosen from a uniform sample of them",
                 self.memory, len(candidates.rows()), candidates.seen,
             )  # fmt: skip
-        return _Gathered(candidates, channels, self._scales(np.mean(lengths, axis=0)), ids, np.array(grids, np.int32))
+        return _Gathered(candidates, channels, self._scales(np.mean(lengths, axis=0)), ids, frames)
 
     def _capacity(self, channels: int) -> int:
         """How many candidates the budget holds: the vector, its projection twice (moved to the start), and bookkeeping."""
@@ -175,8 +210,18 @@ class PatchCore(Detector):
 
     # -- patches -------------------------------------------------------------------------------------------------------
 
-    def _extractor(self, graph: bytes | None) -> ImageExtractor:
+    def _pictures(self, graph: bytes | None) -> ImageExtractor:
         return ImageExtractor(self.backbone, self.layers, self.size, self.aspect, graph=graph)
+
+    def _patches(self, sample: Sample, cache: Path | None) -> _Patches:
+        assert self._extract is not None
+        if isinstance(self._extract, CloudExtractor):
+            cloud = self._extract(sample, cache=cache)
+            return _Patches(cloud.layers, cloud.places, (len(cloud.places),), cloud.spread)
+        features = self._extract(sample, cache=cache)
+        layers, shape = self._embed(features)
+        spread = GridSpread(shape=features.shape, size=features.size, sigma=self.blur)
+        return _Patches(layers, np.array((*shape, *features.shape), np.int32), shape, spread)
 
     def _embed(self, features: Features) -> tuple[list[Array], tuple[int, int]]:
         """Locally aware patch features of every layer on one grid (section 3.1), not yet scaled across layers.
@@ -211,21 +256,22 @@ class PatchCore(Detector):
 
     def _judge(self, sample: Sample, workdir: Path | None) -> Result:
         assert self.bank_ is not None
-        self._extract = self._extract or self._extractor(None)
-        features = self._extract(sample, cache=workdir)
-        layers, shape = self._embed(features)
-        patches = np.concatenate([layer * scale for layer, scale in zip(layers, self.scale_, strict=True)], axis=1)
-        distances, nearest = self.bank_.nearest(patches, min(self.neighbours, len(self.bank_)))  # (P, k)
+        patches = self._patches(sample, workdir)
+        vectors = np.concatenate([layer * scale for layer, scale in zip(patches.layers, self.scale_, strict=True)], axis=1)
+        distances, nearest = self.bank_.nearest(vectors, min(self.neighbours, len(self.bank_)))  # (P, k)
         if self.distance == "squared":
             distances = distances**2
         scores = distances.mean(axis=1)
         worst = int(scores.argmax())
         return Result(
             id=sample.id,
-            score=self._score(scores, patches[worst], worst, int(nearest[worst, 0])),
-            map=scores.reshape(shape),
-            spread=GridSpread(shape=features.shape, size=features.size, sigma=self.blur),
-            evidence={"patch": cell_box(worst, (*shape, *features.shape)), "nearest": self._nearest(distances, nearest, worst)},
+            score=self._score(scores, vectors[worst], worst, int(nearest[worst, 0])),
+            map=scores.reshape(patches.shape),
+            spread=patches.spread,
+            evidence={
+                "patch": tuple(_spot(worst, patches.frame).tolist()),
+                "nearest": self._nearest(distances[worst], nearest[worst]),
+            },
         )
 
     def _score(self, scores: Array, patch: Array, worst: int, anchor: int) -> float:
@@ -236,16 +282,17 @@ class PatchCore(Detector):
         assert self.bank_ is not None
         return reweighted(patch, float(scores[worst]), anchor, self.bank_, neighbours=self.reweight, rule=self.score)
 
-    def _nearest(self, distances: Array, nearest: Array, worst: int) -> list[dict[str, Any]]:
-        """The good patches closest to the worst one: sample, place as a box in it, distance."""
+    def _nearest(self, distances: Array, nearest: Array) -> list[dict[str, Any]]:
+        """The good patches closest to one: sample, place in it as a box or a point, distance."""
         assert self.bank_ is not None
+        place = "point" if self.spots_.shape[1] == 3 else "box"
         return [
             {
                 "sample": self.samples_[self.bank_.rows[row, 0]],
-                "box": cell_box(int(self.bank_.rows[row, 1]), self.grids_[self.bank_.rows[row, 0]]),
+                place: tuple(self.spots_[row].tolist()),
                 "distance": float(distance),
             }
-            for row, distance in zip(nearest[worst], distances[worst], strict=True)
+            for row, distance in zip(nearest, distances, strict=True)
         ]
 
     # -- model file ----------------------------------------------------------------------------------------------------
@@ -253,20 +300,30 @@ class PatchCore(Detector):
     def _state(self) -> State:
         assert self.bank_ is not None and self._extract is not None
         arrays = {
-            "bank": self.bank_.vectors, "rows": self.bank_.rows, "grids": self.grids_, "scale": self.scale_,
+            "bank": self.bank_.vectors, "rows": self.bank_.rows, "spots": self.spots_, "scale": self.scale_,
         }  # fmt: skip
-        return State(arrays=arrays, facts={"samples": self.samples_}, graphs={"backbone": self._extract.graph})
+        facts: dict[str, Any] = {"samples": self.samples_}
+        if isinstance(self._extract, CloudExtractor):
+            return State(arrays, facts | {"gauge": asdict(self._extract.gauge)})
+        return State(arrays, facts, {"backbone": self._extract.graph})
 
     def _restore(self, state: State) -> None:
         try:
             self.bank_ = MemoryBank(state.arrays["bank"], state.arrays["rows"])
-            self.grids_, self.scale_ = state.arrays["grids"], state.arrays["scale"]
+            self.spots_, self.scale_ = state.arrays["spots"], state.arrays["scale"]
             self.samples_ = list(state.facts["samples"])
         except (KeyError, BadField) as error:
             raise BadModelFile(f"the model file lacks {error}; fit it again") from error
-        whole = self.grids_.shape == (len(self.samples_), 4) and len(self.scale_) == (
-            1 if self.embedding == "patchify" else len(self.layers)
-        )
+        clouds = "gauge" in state.facts
+        layers = len(self.scales) if clouds else 1 if self.embedding == "patchify" else len(self.layers)
+        whole = self.spots_.shape == (len(self.bank_), 3 if clouds else 4) and len(self.scale_) == layers
         if not whole or not 0 <= self.bank_.rows[:, 0].min() <= self.bank_.rows[:, 0].max() < len(self.samples_):
             raise BadModelFile("its arrays do not fit one another; fit it again")
-        self._extract = self._extractor(state.graphs.get("backbone"))
+        self._extract = self._pictures(state.graphs.get("backbone"))
+        if clouds:
+            self._extract = CloudExtractor(self.scales, self.averaged, Gauge.restored(state.facts["gauge"]))
+
+
+def _spot(place: int, frame: Array) -> Array:
+    """Where a patch lies: its box in the picture (4,), or its point in the cloud (3,)."""
+    return frame[place] if frame.ndim == 2 else np.array(cell_box(place, frame))

@@ -1,0 +1,167 @@
+"""Clouds to descriptors of their places: the one spot where point clouds are thinned and measured.
+
+A gauge is learned from the good clouds: the edge of a thinning cell, a multiple of their spacing. Every cloud is thinned to it,
+in a frame of its own, so that a denser scan of the same part, another unit for all of them, another pose or order of the
+points mean the same thing.
+
+Horwitz, Hoshen: Back to the Feature, CVPR Workshops 2023, https://arxiv.org/abs/2203.05550, showed that FPFH needs no learning
+to find defects; descriptors at two scales, averaged over neighbours, are the recipe of Simple3D (AAAI 2026).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from amiss.errors import BadModelFile, BadSample
+from amiss.geometry.cloud import Neighbours, diagonal, normals, own_frame, spacing, thinned
+from amiss.geometry.fpfh import fpfh
+from amiss.kit.extract import remember, remembered
+from amiss.spread import PointSpread
+from amiss.types import Sample
+
+Array = npt.NDArray[Any]
+log = logging.getLogger(__name__)
+
+_LOOKED_AT = 25  # good clouds that the gauge is learned from
+_ODD = 2.0  # times larger or smaller than any good cloud, from which on a scan is named
+_AROUND = 20  # neighbours that a normal is fitted to
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """cell  edge of a thinning cell     low, high  diagonals of the smallest and the largest good cloud; all in their unit"""
+
+    cell: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, clouds: Sequence[Sample], cells: float, most: int) -> Gauge:
+        """cells  edge of a cell in spacings of the good clouds     most  points that the middle one may have after thinning"""
+        picks = np.unique(np.linspace(0, len(clouds) - 1, min(_LOOKED_AT, len(clouds))).round().astype(int)).tolist()
+        frames, spacings = [], []
+        for pick in picks:
+            points = points_of(clouds[pick])
+            spacings.append(_named(clouds[pick], spacing, points))
+            frames.append(_named(clouds[pick], own_frame, points))
+        cell = cells * float(np.median(spacings))
+        while (count := float(np.median([len(thinned(frame, cell)[0]) for frame in frames]))) > most:
+            cell *= 1.02 * np.sqrt(count / most)  # a surface has as many cells as the square of their edge says
+        lengths = [float(np.linalg.norm(np.ptp(frame, axis=0))) for frame in frames]
+        return cls(cell, min(lengths), max(lengths))
+
+    @classmethod
+    def restored(cls, fact: Any) -> Gauge:
+        """From what a model file holds; raises BadModelFile where it is anything else."""
+        if not isinstance(fact, dict) or set(fact) != {"cell", "low", "high"} or not _lengths(list(fact.values())):
+            raise BadModelFile(f"its gauge is {fact!r}, wanted cell, low and high, lengths above zero; fit it again")
+        return cls(**fact)
+
+    def doubts(self, points: Array) -> list[str]:
+        """What is odd about the scale of a cloud, in plain words."""
+        length, gap = diagonal(points), spacing(points)
+        found = []
+        if not self.low / _ODD <= length <= self.high * _ODD:
+            found.append(
+                f"it is {length:.4g} across, the good ones are {self.low:.4g} to {self.high:.4g}: another unit, another part, "
+                "or background in the scan"
+            )
+        if gap > self.cell:
+            found.append(f"its points lie {gap:.4g} apart, the model looks at cells of {self.cell:.4g}: scan it more densely")
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class CloudFeatures:
+    """What is seen of one cloud.
+
+    layers  one (P, 33) array of descriptors a scale     places  (P, 3) float32, in the cloud's own coordinates
+    spread  the way back to all points     doubts  what is odd about its scale
+    """
+
+    layers: list[Array]
+    places: Array
+    spread: PointSpread
+    doubts: list[str]
+
+
+class CloudExtractor:
+    """FPFH at several scales, averaged over neighbours, with an optional cache on disk."""
+
+    def __init__(self, scales: tuple[int, ...], averaged: int, gauge: Gauge):
+        """scales  neighbours that a descriptor looks at     averaged  neighbours that it is averaged over, 0 for none"""
+        self.scales, self.averaged, self.gauge = scales, averaged, gauge
+
+    def __call__(self, sample: Sample, *, cache: Path | None = None) -> CloudFeatures:
+        """Descriptors of one sample that has points; a scan whose scale does not fit the good ones is named in the log.
+
+        cache   folder to look in first and to write to, keyed by content, scales and gauge
+        raises  BadSample for a cloud of too few points, or without a surface
+        """
+        points = points_of(sample)
+        doubts = _named(sample, self.gauge.doubts, points)
+        for doubt in doubts:
+            log.warning("%s: %s", sample.id, doubt)
+        told = f"fpfh {self.scales} {self.averaged} {self.gauge.cell!r}"
+        path = (
+            None
+            if cache is None
+            else cache / f"{sample.digest}-{hashlib.blake2b(told.encode(), digest_size=8).hexdigest()}.npz"
+        )
+        found = None if path is None else remembered(path)
+        names = [f"scale{scale}" for scale in self.scales]
+        if found is None or set(found) != {*names, "places"}:
+            found = _named(sample, self._measured, points)
+            if path is not None:
+                remember(path, found)
+        places = found["places"]
+        return CloudFeatures([found[name] for name in names], places, PointSpread(places, points), doubts)
+
+    def _measured(self, points: Array) -> dict[str, Array]:
+        """Descriptors by scale, and places."""
+        thin, cells = thinned(own_frame(points), self.gauge.cell)
+        near = Neighbours.of(thin, max(*self.scales, self.averaged, _AROUND))
+        directions = normals(thin, near.first(_AROUND))
+        found = {f"scale{scale}": self._evened(fpfh(thin, directions, near.first(scale)), near) for scale in self.scales}
+        origin = points.mean(axis=0, dtype=np.float64)
+        sums = [np.bincount(cells, points[:, axis] - origin[axis]) for axis in range(3)]
+        places = np.stack(sums, axis=1) / np.bincount(cells)[:, None] + origin
+        return found | {"places": places.astype(np.float32)}
+
+    def _evened(self, descriptors: Array, near: Neighbours) -> Array:
+        """Mean over the point and its neighbours."""
+        from scipy.sparse import csr_array
+
+        if not self.averaged:
+            return descriptors
+        count, k = len(descriptors), self.averaged
+        ones = np.full(count * k, 1 / (k + 1), np.float32)
+        rows = np.arange(0, count * k + 1, k)
+        around = csr_array((ones, near.indices[:, :k].ravel(), rows), shape=(count, count))
+        return np.asarray(around @ descriptors + descriptors / np.float32(k + 1))
+
+
+def _lengths(values: list[Any]) -> bool:
+    return all(isinstance(value, float) and 0 < value < np.inf for value in values)
+
+
+def points_of(sample: Sample) -> Array:
+    """(N, 3) of a sample that has them."""
+    assert sample.points is not None  # the detector has checked what it sees
+    return sample.points
+
+
+def _named(sample: Sample, look: Any, points: Array) -> Any:
+    """What is seen of the points; an error says whose they are."""
+    try:
+        return look(points)
+    except BadSample as error:
+        raise BadSample(f"{sample.id}: {error}") from error
