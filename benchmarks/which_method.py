@@ -1,6 +1,7 @@
 """Which method sees which defect: image AUROC of each kind of defect on made trays, and the pictures of docs/which-method.md.
 
     python benchmarks/which_method.py [--good 200] [--judged 40] [--steps N] [--without ulsad] [--pictures docs/pictures]
+    python benchmarks/which_method.py --nuts loose ...
 
 Fitted on good trays of seed 0. Judged are good trays of seed 1, and the same trays again with one thing wrong. The methods
 have their default fields unless their label says otherwise; seed 0. ULSAD trains for minutes and needs the extra `train`;
@@ -15,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ import numpy.typing as npt
 import amiss
 from amiss.contract import Detector
 from amiss.data import trays
+from amiss.data.tray_picture import Nuts
 from amiss.methods.ulsad import ULSAD
 from amiss.metrics.ranking import auroc
 from amiss.types import Sample, Truth
@@ -34,6 +36,7 @@ KINDS = trays.LOGICAL + trays.STRUCTURAL
 SETTINGS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     "patchcore": ("patchcore", None, {}),
     "patchcore, preset fast, score = max": ("patchcore", "fast", {"score": "max"}),
+    "patchcore, the same, strides 4 and 8": ("patchcore", "fast", {"score": "max", "layers": (4, 8)}),
     "padim": ("padim", None, {}),
     "rad": ("rad", None, {}),
     "spade": ("spade", None, {}),
@@ -66,8 +69,9 @@ class Judged:
     bad: dict[str, list[tuple[Sample, Truth]]]
 
     @classmethod
-    def made(cls, count: int) -> Judged:
-        return cls(trays.samples(1, count), {kind: trays.defective_samples(1, count, (kind,)) for kind in KINDS})
+    def made(cls, count: int, nuts: Nuts) -> Judged:
+        bad = {kind: trays.defective_samples(1, count, (kind,), nuts=nuts) for kind in KINDS}
+        return cls(trays.samples(1, count, nuts=nuts), bad)
 
 
 # -- table -------------------------------------------------------------------------------------------------------------
@@ -193,11 +197,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--good", type=int, default=200, help="good trays that methods learn from")
     parser.add_argument("--judged", type=int, default=40, help="judged trays, good and of each kind")
+    parser.add_argument("--nuts", choices=get_args(Nuts), default="pockets", help="four of them in pockets, or a loose one")
     parser.add_argument("--steps", type=int, help="training steps of ulsad, if not its own")
     parser.add_argument("--without", nargs="+", default=[], choices=sorted({name for name, *_ in SETTINGS.values()}))
     parser.add_argument("--pictures", type=Path, help="folder to write trays.png and heat_maps.png to")
     asked = parser.parse_args()
-    good, judged = trays.samples(0, asked.good), Judged.made(asked.judged)
+    good, judged = trays.samples(0, asked.good, nuts=asked.nuts), Judged.made(asked.judged, asked.nuts)
     if asked.pictures:
         write_small(asked.pictures / "trays.png", contact_sheet(judged))
     print(f"{asked.good} good trays, seed 0; {asked.judged} good and {asked.judged} of each kind judged, seed 1; image AUROC\n")
