@@ -1,5 +1,7 @@
 """The only place that knows file formats: a path becomes a Sample, a mask file becomes a mask.
 
+Point clouds: PCD.
+
 Pictures: PNG, JPEG, TIFF, BMP, WebP; 8 or 16 bits, float TIFF in 0..1; grey, colour, palette, with or without alpha (shown
 over black); turned upright as their EXIF orientation says. Colour profiles and animations are not followed.
 """
@@ -8,13 +10,14 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from amiss.data.cloud import Cloud
+from amiss.data.clouds import file_size, read_cloud_file
 from amiss.data.headers import Damaged, Header, read_header
 from amiss.data.tiff import over_black, read_tiff, upright
 from amiss.errors import BadSample, UnreadableFile
@@ -23,7 +26,6 @@ from amiss.types import Sample
 Array = npt.NDArray[Any]
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".dib", ".webp"})
-MAX_BYTES = 2**31
 
 
 def is_picture(path: Path) -> bool:
@@ -42,6 +44,30 @@ def read_sample(path: str | os.PathLike[str], *, id: str | None = None, part: st
         return Sample(id=name if id is None else id, part=part, group=group, image=image)
     except BadSample as error:
         raise UnreadableFile(f"{printable(name)}: {error}") from error
+
+
+def read_cloud(path: str | os.PathLike[str], *, id: str | None = None, part: str = "", group: str | None = None) -> Sample:
+    """One point cloud as a Sample whose id is its path, in the file's own unit.
+
+    raises  UnreadableFile as read_cloud_rows does
+    """
+    name, cloud = os.fspath(path), read_cloud_rows(path)
+    return Sample(
+        id=name if id is None else id, part=part, group=group,
+        points=cloud.points, normals=cloud.normals, pixels=cloud.pixels, shape=cloud.shape,
+    )  # fmt: skip
+
+
+def read_cloud_rows(path: str | os.PathLike[str]) -> Cloud:
+    """A point cloud file with all that it says of its points, and which of its rows became points.
+
+    raises  UnreadableFile when it is missing, empty, cut off, corrupt, too large or of an unknown format, holds no valid point,
+            or lies so far from the origin that float32 would move its points
+    """
+    try:
+        return read_cloud_file(path)
+    except Damaged as error:
+        raise _unreadable(path, error) from error
 
 
 def read_image(path: str | os.PathLike[str]) -> Array:
@@ -118,12 +144,7 @@ def _unreadable(path: str | os.PathLike[str], error: Damaged) -> UnreadableFile:
 
 def _content(path: str | os.PathLike[str]) -> bytes:
     try:
-        facts = os.stat(path)
-        if not stat.S_ISREG(facts.st_mode):
-            kind = "a folder" if stat.S_ISDIR(facts.st_mode) else "no ordinary file"
-            raise Damaged(f"it is {kind}", "give the path of a picture")
-        if facts.st_size > MAX_BYTES:
-            raise Damaged(f"{facts.st_size / 2**30:.1f} GB; the largest file read is 2 GB", "reduce or crop the picture")
+        file_size(path, "picture", "reduce or crop the picture")
         return Path(path).read_bytes()
     except (OSError, ValueError) as error:
         raise Damaged(getattr(error, "strerror", None) or str(error), "give a file that is there and can be opened") from error

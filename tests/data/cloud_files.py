@@ -1,0 +1,104 @@
+"""Point cloud files made by hand, byte by byte, and an LZF packer: nothing here is shared with the readers."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+def bowl(count: int = 60, seed: int = 0) -> Array:
+    """Points (count, 3) float32 on a bowl without symmetry, a few tens of units wide."""
+    rng = np.random.default_rng(seed)
+    x, y = rng.uniform(-20, 30, (2, count))
+    return np.stack([x, y, x**2 / 50 + y**2 / 90 + x / 5], axis=1).astype(np.float32)
+
+
+def normals_of(points: Array) -> Array:
+    """Some unit vector at each point, (N, 3) float32."""
+    longer = points.astype(np.float64) + np.array([60, 70, 80])
+    return (longer / np.linalg.norm(longer, axis=1, keepdims=True)).astype(np.float32)
+
+
+def packed(dtypes: Iterable[str], columns: Iterable[Array]) -> bytes:
+    """Rows of columns side by side, each in its own type, without gaps."""
+    kinds = list(dtypes)
+    cast = [np.asarray(column).astype(kind) for kind, column in zip(kinds, columns, strict=True)]
+    return b"".join(b"".join(values[row].tobytes() for values in cast) for row in range(len(cast[0])))
+
+
+def pcd_header(
+    fields: str,
+    sizes: str,
+    types: str,
+    counts: str,
+    width: int,
+    height: int = 1,
+    points: int | None = None,
+    data: str = "binary",
+) -> bytes:
+    lines = [
+        "# .PCD v0.7 - Point Cloud Data file format", "VERSION 0.7", f"FIELDS {fields}", f"SIZE {sizes}", f"TYPE {types}",
+        f"COUNT {counts}", f"WIDTH {width}", f"HEIGHT {height}", "VIEWPOINT 0 0 0 1 0 0 0",
+        f"POINTS {width * height if points is None else points}", f"DATA {data}",
+    ]  # fmt: skip
+    return "\n".join(lines).encode() + b"\n"
+
+
+def pcd(points: Array, kind: str = "binary", *, said: int | None = None, height: int = 1) -> bytes:
+    """A PCD of x, y, z in 4-byte floats; `said` is the number of points its header names."""
+    count = len(points) if said is None else said
+    head = pcd_header("x y z", "4 4 4", "F F F", "1 1 1", count // height, height, data=kind)
+    if kind == "ascii":
+        return head + text(points)
+    if kind == "binary":
+        return head + points.astype("<f4").tobytes()
+    return head + compressed(points.astype("<f4").T.tobytes())
+
+
+def text(values: Array, delimiter: str = " ", end: str = "\n") -> bytes:
+    return "".join(delimiter.join(format(value, ".9g") for value in row) + end for row in values.tolist()).encode()
+
+
+def compressed(raw: bytes, *, said: int | None = None) -> bytes:
+    """The two lengths and the packed data of a binary_compressed PCD."""
+    data = lzf(raw)
+    return struct.pack("<II", len(data), len(raw) if said is None else said) + data
+
+
+def literals(raw: bytes) -> bytes:
+    """LZF without a single reference."""
+    runs = (raw[start : start + 32] for start in range(0, len(raw), 32))
+    return b"".join(bytes([len(run) - 1]) + run for run in runs)
+
+
+def lzf(raw: bytes) -> bytes:
+    """LZF as its format is described: the last place of every three bytes is remembered and referred to."""
+    out, places, start, place = b"", dict[bytes, int](), 0, 0
+    while place + 2 < len(raw):
+        key = raw[place : place + 3]
+        before = places.get(key, -1)
+        places[key] = place
+        if before < 0 or place - before > 8192:
+            place += 1
+            continue
+        length = 3
+        while length < 264 and place + length < len(raw) and raw[before + length] == raw[place + length]:
+            length += 1
+        out += literals(raw[start:place]) + reference(place - before, length)
+        place += length
+        start = place
+    return out + literals(raw[start:])
+
+
+def reference(distance: int, length: int) -> bytes:
+    """Copy `length` bytes, 3 to 264, from `distance` bytes back, 1 to 8192."""
+    high, low = divmod(distance - 1, 256)
+    if length < 9:
+        return bytes([(length - 2) << 5 | high, low])
+    return bytes([7 << 5 | high, length - 9, low])
