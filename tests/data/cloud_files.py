@@ -29,7 +29,7 @@ def packed(dtypes: Iterable[str], columns: Iterable[Array]) -> bytes:
     """Rows of columns side by side, each in its own type, without gaps."""
     kinds = list(dtypes)
     cast = [np.asarray(column).astype(kind) for kind, column in zip(kinds, columns, strict=True)]
-    return b"".join(b"".join(values[row].tobytes() for values in cast) for row in range(len(cast[0])))
+    return b"".join(b"".join(values[row : row + 1].tobytes() for values in cast) for row in range(len(cast[0])))
 
 
 def pcd_header(
@@ -102,3 +102,61 @@ def reference(distance: int, length: int) -> bytes:
     if length < 9:
         return bytes([(length - 2) << 5 | high, low])
     return bytes([7 << 5 | high, length - 9, low])
+
+
+PLY_TYPES = {
+    "f4": "float",
+    "f8": "double",
+    "u1": "uchar",
+    "i1": "char",
+    "u2": "ushort",
+    "i2": "short",
+    "u4": "uint",
+    "i4": "int",
+}
+
+
+def ply(elements: str, body: bytes, kind: str = "binary_little_endian", end: str = "\n") -> bytes:
+    """A PLY of a ready body; `elements` are the header's lines about elements and properties."""
+    lines = ["ply", f"format {kind} 1.0", "comment made by hand", *elements.splitlines(), "end_header"]
+    return (end.join(lines) + end).encode() + body
+
+
+def ply_cloud(points: Array, kind: str = "binary_little_endian", *, said: int | None = None) -> bytes:
+    """A PLY of x, y, z as floats; `said` is the number of points its header names."""
+    count = len(points) if said is None else said
+    order = {"binary_little_endian": "<f4", "binary_big_endian": ">f4"}.get(kind)
+    body = text(points) if order is None else points.astype(order).tobytes()
+    return ply(f"element vertex {count}\nproperty float x\nproperty float y\nproperty float z", body, kind)
+
+
+def ply_mesh(points: Array, polygons: list[list[int]], kind: str = "binary_little_endian") -> bytes:
+    """A PLY of x, y, z and faces with any number of corners."""
+    elements = (
+        f"element vertex {len(points)}\nproperty float x\nproperty float y\nproperty float z\n"
+        f"element face {len(polygons)}\nproperty list uchar int vertex_indices"
+    )
+    if kind == "ascii":
+        lines = "".join(f"{len(polygon)} {' '.join(map(str, polygon))}\n" for polygon in polygons)
+        return ply(elements, text(points) + lines.encode(), kind)
+    order = "<" if kind == "binary_little_endian" else ">"
+    faces = b"".join(struct.pack(f"{order}B{len(polygon)}i", len(polygon), *polygon) for polygon in polygons)
+    return ply(elements, points.astype(order + "f4").tobytes() + faces, kind)
+
+
+CUBE = np.array([[x, y, z] for x in (0, 2) for y in (0, 2) for z in (0, 2)], np.float32)
+SQUARES = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]  # seen from outside
+
+
+def halves(squares: list[list[int]]) -> list[list[int]]:
+    return [half for a, b, c, d in squares for half in ([a, b, c], [a, c, d])]
+
+
+def sheet(side: int = 60) -> tuple[Array, list[list[int]]]:
+    """A scan as a mesh: a wavy sheet of side x side vertices, facing up, two facets a cell."""
+    rows, columns = np.mgrid[:side, :side]
+    points = np.stack([columns, rows, 2 * np.sin(columns / 9) * np.cos(rows / 7)], axis=2).reshape(-1, 3).astype(np.float32)
+    at = (rows * side + columns)[:-1, :-1].ravel()
+    return points, [[int(i), int(i) + 1, int(i) + side] for i in at] + [
+        [int(i) + 1, int(i) + side + 1, int(i) + side] for i in at
+    ]

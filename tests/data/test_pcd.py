@@ -190,9 +190,10 @@ def test_far_coordinates_that_float32_holds_exactly_are_read(tmp_path: Path) -> 
     np.testing.assert_array_equal(read(doubles(far), tmp_path).points, far)
 
 
-def test_coordinates_beyond_float32_count_as_infinite(tmp_path: Path) -> None:
+@pytest.mark.parametrize("huge", [1e300, 3.4028234663852886e38, -1e19])
+def test_coordinates_beyond_all_measure_count_as_infinite(huge: float, tmp_path: Path) -> None:
     points = POINTS.astype(np.float64)
-    points[2, 1] = 1e300
+    points[2, 1] = huge
     assert len(read(doubles(points), tmp_path).points) == 59
 
 

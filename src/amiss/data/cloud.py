@@ -17,6 +17,7 @@ Array = npt.NDArray[Any]
 MAX_POINTS = 20_000_000
 AGAIN = "export it again or remove it"
 _LOSS = 1e-5  # of the diagonal: what rounding to float32 may move a coordinate by
+_FARTHEST = 1e18  # squares of what is farther overflow float32; some scanners write 3.4e38 where they measured nothing
 _AXES = ("x", "y", "z")
 _NORMALS = (("normal_x", "normal_y", "normal_z"), ("nx", "ny", "nz"))
 _COLOURS = frozenset(
@@ -46,7 +47,7 @@ class Cloud:
 def cloud_of(columns: Mapping[str, Array], grid: tuple[int, int] | None = None) -> Cloud:
     """A cloud from a file's columns.
 
-    columns  (R,) each, by lower-case name; rows whose x, y or z is NaN, infinite or beyond float32 are dropped
+    columns  (R,) each, by lower-case name; rows whose x, y or z is NaN, infinite or above 1e18 are dropped
     grid     (H, W) where the rows are the pixels of an organised cloud, which marks missing points by zeros too
     raises   Damaged where x, y or z is missing, no point is left, or float32 cannot hold the coordinates
     """
@@ -106,7 +107,7 @@ def _points(columns: list[Array], *, organised: bool) -> tuple[Array, Array]:
     with np.errstate(over="ignore", invalid="ignore"):
         for axis, column in enumerate(columns):
             points[:, axis] = column
-            valid &= np.isfinite(points[:, axis])
+            valid &= np.abs(points[:, axis]) < _FARTHEST  # false for NaN
             if organised:
                 nonzero |= points[:, axis] != 0
     return points, valid & nonzero

@@ -8,17 +8,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+from amiss.data import pcd, ply
 from amiss.data.cloud import Cloud
 from amiss.data.headers import Damaged, kind_of
-from amiss.data.pcd import STARTS, read_pcd
 
 MAX_BYTES = 2**31
-SUFFIXES = frozenset({".pcd"})
+SUFFIXES = frozenset({".pcd", ".ply"})
 _HEAD = 512
-_WANTED = "give a PCD file"
-_READERS: Mapping[str, Callable[[BinaryIO, int], Cloud]] = {"PCD": read_pcd}
-_BY_SUFFIX = {".pcd": "PCD"}
-_TOLD = frozenset({"PCD"})  # kinds that their first bytes tell
+_WANTED = "give a PCD or PLY file"
+_READERS: Mapping[str, Callable[[BinaryIO, int], Cloud]] = {"PCD": pcd.read_pcd, "PLY": ply.read_ply}
+_BY_SUFFIX = {".pcd": "PCD", ".ply": "PLY"}
+_MARKS = {"PCD": pcd.STARTS, "PLY": ply.STARTS}
 
 
 def read_cloud_file(path: str | os.PathLike[str]) -> Cloud:
@@ -40,7 +40,7 @@ def read_cloud_file(path: str | os.PathLike[str]) -> Cloud:
 
 def cloud_kind(head: bytes) -> str:
     """The kind of point cloud that the first bytes of a file announce, "" where they announce none."""
-    return "PCD" if head.startswith(STARTS) else ""
+    return next((kind for kind, marks in _MARKS.items() if head.startswith(marks)), "")
 
 
 def file_size(path: str | os.PathLike[str], what: str, remedy: str) -> int:
@@ -66,6 +66,6 @@ def _kind(head: bytes, suffix: str) -> str:
     by_name = _BY_SUFFIX.get(suffix)
     if by_name is None:
         raise Damaged("it is no point cloud that is read", _WANTED)
-    if by_name in _TOLD:
+    if by_name in _MARKS:
         raise Damaged(f"it does not begin as a {by_name} file does, whatever its name says", _WANTED)
     return by_name
