@@ -160,3 +160,26 @@ def sheet(side: int = 60) -> tuple[Array, list[list[int]]]:
     return points, [[int(i), int(i) + 1, int(i) + side] for i in at] + [
         [int(i) + 1, int(i) + side + 1, int(i) + side] for i in at
     ]
+
+
+def stl(corners: Array, *, head: bytes = b"made by hand", said: int | None = None) -> bytes:
+    """A binary STL of facets (F, 3, 3), with normals left zero as many programs do."""
+    facets = b"".join(struct.pack("<12fH", 0, 0, 0, *facet.ravel(), 0) for facet in corners)
+    return head.ljust(80) + struct.pack("<I", len(corners) if said is None else said) + facets
+
+
+def stl_text(corners: Array, indent: str = "  ") -> bytes:
+    facets = "".join(
+        "facet normal 0 0 0\n outer loop\n"
+        + "".join(f"{indent}vertex {x:.9g} {y:.9e} {z:.9g}\n" for x, y, z in facet.tolist())
+        + " endloop\nendfacet\n"
+        for facet in corners
+    )
+    return f"solid part\n{facets}endsolid part\n".encode()
+
+
+def obj(points: Array, polygons: Iterable[Iterable[object]] = (), *, before: str = "# by hand\no part\n") -> bytes:
+    """An OBJ whose faces are given as they stand in the file: counted from 1, with slashes or without."""
+    vertices = "".join("v " + " ".join(format(value, ".9g") for value in row) + "\n" for row in points.tolist())
+    faces = "".join("f " + " ".join(map(str, polygon)) + "\n" for polygon in polygons)
+    return (before + vertices + "s off\n" + faces).encode()

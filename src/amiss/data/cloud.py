@@ -56,7 +56,7 @@ def cloud_of(columns: Mapping[str, Array], grid: tuple[int, int] | None = None) 
     if not valid.any():
         kinds = "NaN or infinite" if grid is None else "NaN, infinite or zero"
         raise Damaged(f"all of its {len(valid):,} points are {kinds}", AGAIN)
-    _check_precision([columns[axis] for axis in _AXES], points, valid)
+    check_precision([columns[axis] for axis in _AXES], points, valid)
     rows: slice | Array = slice(None) if valid.all() else valid
     names = next((names for names in _NORMALS if all(name in columns for name in names)), ())
     normals = unit_normals(np.stack([columns[name][rows] for name in names], axis=1)) if names else None
@@ -75,6 +75,28 @@ def check_count(count: int, what: str = "points") -> None:
     if count > MAX_POINTS:
         most = f"more than the {MAX_POINTS // 10**6} million that are read"
         raise Damaged(f"it holds {count:,} {what}, {most}", "thin it, or cut out the part that is wanted")
+
+
+def check_precision(columns: list[Array], points: Array, valid: Array) -> None:
+    """Far from the origin float32 is coarse: georeferenced metres lose the millimetres. Nothing is shifted silently.
+
+    columns  three of (R,) as the file has them     points  (R, 3), the same as float32     valid  (R,) bool
+    raises   Damaged where a valid point was moved by more than a hundred thousandth of the diagonal
+    """
+    wide = [np.issubdtype(column.dtype, np.integer) or column.dtype.itemsize > 4 for column in columns]
+    if not any(wide):
+        return
+    lost, corners = 0.0, []
+    with np.errstate(over="ignore", invalid="ignore"):
+        for axis, column in enumerate(columns):
+            stored = points[:, axis]
+            lost = max(lost, float(np.max(np.abs(column - stored.astype(np.float64)), where=valid, initial=0)))
+            corners.append((np.min(stored, where=valid, initial=np.inf), np.max(stored, where=valid, initial=-np.inf)))
+    diagonal = float(np.linalg.norm([high - low for low, high in corners]))
+    if lost > _LOSS * diagonal > 0:
+        reach = float(np.abs(corners).max())
+        met = f"its coordinates reach {reach:.6g} with an extent of {diagonal:.4g}: float32 would move points by {lost:.2g}"
+        raise Damaged(met, "subtract the same offset from all files of the set, so that the part lies near the origin")
 
 
 def read_exactly(file: BinaryIO, count: int) -> bytes:
@@ -111,21 +133,3 @@ def _points(columns: list[Array], *, organised: bool) -> tuple[Array, Array]:
             if organised:
                 nonzero |= points[:, axis] != 0
     return points, valid & nonzero
-
-
-def _check_precision(columns: list[Array], points: Array, valid: Array) -> None:
-    """Far from the origin float32 is coarse: georeferenced metres lose the millimetres. Nothing is shifted silently."""
-    wide = [np.issubdtype(column.dtype, np.integer) or column.dtype.itemsize > 4 for column in columns]
-    if not any(wide):
-        return
-    lost, corners = 0.0, []
-    with np.errstate(over="ignore", invalid="ignore"):
-        for axis, column in enumerate(columns):
-            stored = points[:, axis]
-            lost = max(lost, float(np.max(np.abs(column - stored.astype(np.float64)), where=valid, initial=0)))
-            corners.append((np.min(stored, where=valid, initial=np.inf), np.max(stored, where=valid, initial=-np.inf)))
-    diagonal = float(np.linalg.norm([high - low for low, high in corners]))
-    if lost > _LOSS * diagonal > 0:
-        reach = float(np.abs(corners).max())
-        met = f"its coordinates reach {reach:.6g} with an extent of {diagonal:.4g}: float32 would move points by {lost:.2g}"
-        raise Damaged(met, "subtract the same offset from all files of the set, so that the part lies near the origin")

@@ -8,16 +8,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from amiss.data import pcd, ply
+from amiss.data import meshes, pcd, ply
 from amiss.data.cloud import Cloud
 from amiss.data.headers import Damaged, kind_of
 
 MAX_BYTES = 2**31
-SUFFIXES = frozenset({".pcd", ".ply"})
+SUFFIXES = frozenset({".pcd", ".ply", ".stl", ".obj"})
 _HEAD = 512
-_WANTED = "give a PCD or PLY file"
-_READERS: Mapping[str, Callable[[BinaryIO, int], Cloud]] = {"PCD": pcd.read_pcd, "PLY": ply.read_ply}
-_BY_SUFFIX = {".pcd": "PCD", ".ply": "PLY"}
+_WANTED = "give a PCD, PLY, STL or OBJ file"
+_READERS: Mapping[str, Callable[[BinaryIO, int], Cloud]] = {
+    "PCD": pcd.read_pcd,
+    "PLY": ply.read_ply,
+    "STL": meshes.read_stl,
+    "OBJ": meshes.read_obj,
+}
+_BY_SUFFIX = {".pcd": "PCD", ".ply": "PLY", ".stl": "STL", ".obj": "OBJ"}
 _MARKS = {"PCD": pcd.STARTS, "PLY": ply.STARTS}
 
 

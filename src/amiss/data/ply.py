@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from amiss.data.cloud import AGAIN, Cloud, check_count, cloud_of
 from amiss.data.headers import Damaged
-from amiss.data.ply_faces import CUT, NO_FACES, Element, Property, ascii_faces, binary_faces
+from amiss.data.ply_faces import CUT, Element, Property, ascii_faces, binary_faces
 from amiss.data.rows import more_rows, read_rows
-from amiss.data.surface import cloud_of_mesh
+from amiss.data.surface import NO_FACES, cloud_of_mesh
 
 Array = npt.NDArray[Any]
 

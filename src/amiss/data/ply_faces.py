@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +11,12 @@ import numpy.typing as npt
 
 from amiss.data.cloud import AGAIN
 from amiss.data.headers import Damaged
-from amiss.data.surface import triangles
+from amiss.data.surface import fans, triangles
 
 Array = npt.NDArray[Any]
 Take = Callable[[np.dtype[Any], int], Array]
 
 CUT = "it is cut off"
-NO_FACES: Array = np.empty((0, 3), np.int64)
 _FACES = ("vertex_indices", "vertex_index")
 _SIDES = 64  # corners up to which faces may be alike
 
@@ -74,7 +72,7 @@ def binary_faces(element: Element, content: bytes, place: int) -> tuple[Array, i
             raise Damaged(f"{CUT} within its {element.name} data", AGAIN)
         return np.frombuffer(content, dtype, count, start)
 
-    faces = _fans(_walk(element, take))
+    faces = fans(_walk(element, take))
     return faces, place
 
 
@@ -100,7 +98,7 @@ def ascii_faces(element: Element, lines: Sequence[bytes]) -> Array:
         except ValueError as error:
             raise Damaged(f"its {element.name} data hold something that is no number ({error})", AGAIN) from error
 
-    return _fans(_walk(element, take))
+    return fans(_walk(element, take))
 
 
 def _row(element: Element, content: bytes, place: int) -> np.dtype[Any] | None:
@@ -140,12 +138,3 @@ def _walk(element: Element, take: Take) -> Iterator[Array]:
             values = take(one.dtype, count)
             if one is faces:
                 yield values
-
-
-def _fans(polygons: Iterator[Array]) -> Array:
-    """Triangles of polygons of any length; points and lines among them have none."""
-    alike: dict[int, list[Array]] = defaultdict(list)
-    for polygon in polygons:
-        alike[len(polygon)].append(polygon)
-    found = [triangles(np.stack(some).astype(np.int64)) for sides, some in alike.items() if sides > 2]
-    return np.concatenate([NO_FACES, *found])

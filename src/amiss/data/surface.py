@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from amiss.data.headers import Damaged
 Array = npt.NDArray[Any]
 
 SAMPLED = 100_000
+NO_FACES: Array = np.empty((0, 3), np.int64)
 _EDGE = 1 / 50  # of the diagonal
 _SHARE = 0.9  # of the area
 _GOLDEN = (5**0.5 - 1) / 2
@@ -51,32 +54,53 @@ def cloud_of_mesh(vertices: Cloud, faces: Array) -> Cloud:
 def triangles(polygons: Array) -> Array:
     """Polygons (F, K) as triangles (F (K - 2), 3) around their first corner."""
     sides = range(1, polygons.shape[1] - 1)
-    return np.concatenate([polygons[:, [0, side, side + 1]] for side in sides] or [np.empty((0, 3), np.int64)])
+    return np.concatenate([polygons[:, [0, side, side + 1]] for side in sides] or [NO_FACES])
+
+
+def fans(polygons: Iterable[Array]) -> Array:
+    """Triangles (F, 3) of polygons of any length, (K,) each; points and lines among them have none."""
+    alike: dict[int, list[Array]] = defaultdict(list)
+    for polygon in polygons:
+        alike[len(polygon)].append(polygon)
+    found = [triangles(np.stack(some).astype(np.int64)) for sides, some in alike.items() if sides > 2]
+    return np.concatenate([NO_FACES, *found])
 
 
 def distinct(corners: Array) -> tuple[Array, Array]:
     """Equal rows (M, 3) float32 joined: the distinct ones in order of appearance, and which of them each row is."""
     bits = (corners + np.float32(0)).view(np.uint32)  # -0 becomes 0
     key = _key(bits)
-    order = np.argsort(key, kind="stable")
-    differs = (bits[order][1:] != bits[order][:-1]).any(axis=1)
-    if (differs & (key[order][1:] == key[order][:-1])).any():  # two rows with one key: sort by the rows themselves
+    order = np.argsort(key)
+    starts = _starts(bits[order])
+    if (starts[1:] > _starts(key[order, None])[1:]).any():  # two rows with one key: sort by the rows themselves
         order = np.lexsort(bits.T)
-        differs = (bits[order][1:] != bits[order][:-1]).any(axis=1)
-    starts = np.concatenate([[True], differs])
-    first = order[starts]  # the earliest of each group, since both sorts are stable
+        starts = _starts(bits[order])
+    first = np.minimum.reduceat(order, np.flatnonzero(starts))  # where each distinct row appears first
+    appearance = np.argsort(first)
     rank = np.empty(len(first), np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
+    rank[appearance] = np.arange(len(first))
     which = np.empty(len(corners), np.int64)
     which[order] = rank[np.cumsum(starts) - 1]
-    return corners[np.sort(first)], which
+    return corners[first[appearance]], which
+
+
+def _starts(rows: Array) -> Array:
+    """Where a row differs from the one before it, (M,) bool."""
+    starts = np.zeros(len(rows), bool)
+    starts[0] = True
+    for column in rows.T:
+        starts[1:] |= column[1:] != column[:-1]
+    return starts
 
 
 def _key(bits: Array) -> Array:
     """A number for each row (M,) that hardly two different rows share; the multipliers are odd and arbitrary."""
-    mixed = bits.astype(np.uint64) * np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64)
-    mixed ^= mixed >> np.uint64(29)
-    return np.asarray(mixed[:, 0] ^ (mixed[:, 1] << np.uint64(1)) ^ (mixed[:, 2] << np.uint64(2)))
+    key = np.zeros(len(bits), np.uint64)
+    for column, factor in zip(bits.T, (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9), strict=True):
+        key ^= key >> np.uint64(29)
+        key += column
+        key *= np.uint64(factor)
+    return key
 
 
 def _kept(vertices: Cloud, faces: Array) -> Array:
