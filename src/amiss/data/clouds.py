@@ -8,22 +8,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from amiss.data import meshes, pcd, ply
+from amiss.data import meshes, pcd, ply, xyz
 from amiss.data.cloud import Cloud
 from amiss.data.headers import Damaged, kind_of
 
 MAX_BYTES = 2**31
-SUFFIXES = frozenset({".pcd", ".ply", ".stl", ".obj"})
 _HEAD = 512
-_WANTED = "give a PCD, PLY, STL or OBJ file"
 _READERS: Mapping[str, Callable[[BinaryIO, int], Cloud]] = {
-    "PCD": pcd.read_pcd,
-    "PLY": ply.read_ply,
-    "STL": meshes.read_stl,
-    "OBJ": meshes.read_obj,
-}
-_BY_SUFFIX = {".pcd": "PCD", ".ply": "PLY", ".stl": "STL", ".obj": "OBJ"}
-_MARKS = {"PCD": pcd.STARTS, "PLY": ply.STARTS}
+    "PCD": pcd.read_pcd, "PLY": ply.read_ply, "STL": meshes.read_stl, "OBJ": meshes.read_obj, "text": xyz.read_text,
+}  # fmt: skip
+_MARKS = {"PCD": pcd.STARTS, "PLY": ply.STARTS}  # the others do not say what they are
+_BY_SUFFIX = {
+    ".pcd": "PCD", ".ply": "PLY", ".stl": "STL", ".obj": "OBJ", ".xyz": "text", ".asc": "text", ".txt": "text", ".csv": "text",
+}  # fmt: skip
+SUFFIXES = frozenset(_BY_SUFFIX)
+_WANTED = "give a PCD, PLY, STL, OBJ, XYZ, ASC, TXT or CSV file"
 
 
 def read_cloud_file(path: str | os.PathLike[str]) -> Cloud:

@@ -1,6 +1,6 @@
 """The only place that knows file formats: a path becomes a Sample, a mask file becomes a mask.
 
-Point clouds: PCD, PLY, STL, OBJ.
+Point clouds: PCD, PLY, STL, OBJ; XYZ, ASC, TXT and CSV; see the modules of these names.
 
 Pictures: PNG, JPEG, TIFF, BMP, WebP; 8 or 16 bits, float TIFF in 0..1; grey, colour, palette, with or without alpha (shown
 over black); turned upright as their EXIF orientation says. Colour profiles and animations are not followed.
