@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from amiss.data import meshes, pcd, ply, xyz
+from amiss.data import meshes, organised, pcd, ply, xyz
 from amiss.data.cloud import Cloud
 from amiss.data.headers import Damaged, kind_of
 
@@ -16,13 +16,14 @@ MAX_BYTES = 2**31
 _HEAD = 512
 _READERS: Mapping[str, Callable[[BinaryIO, int], Cloud]] = {
     "PCD": pcd.read_pcd, "PLY": ply.read_ply, "STL": meshes.read_stl, "OBJ": meshes.read_obj, "text": xyz.read_text,
+    "TIFF": organised.read_organised,
 }  # fmt: skip
 _MARKS = {"PCD": pcd.STARTS, "PLY": ply.STARTS}  # the others do not say what they are
 _BY_SUFFIX = {
     ".pcd": "PCD", ".ply": "PLY", ".stl": "STL", ".obj": "OBJ", ".xyz": "text", ".asc": "text", ".txt": "text", ".csv": "text",
 }  # fmt: skip
 SUFFIXES = frozenset(_BY_SUFFIX)
-_WANTED = "give a PCD, PLY, STL, OBJ, XYZ, ASC, TXT or CSV file"
+_WANTED = "give a PCD, PLY, STL, OBJ, XYZ, ASC, TXT or CSV file, or a TIFF of x, y and z"
 
 
 def read_cloud_file(path: str | os.PathLike[str]) -> Cloud:
@@ -65,7 +66,10 @@ def _kind(head: bytes, suffix: str) -> str:
     """The name of a reader; a suffix counts where that kind has no mark of its own."""
     if told := cloud_kind(head):
         return told
-    if picture := kind_of(head):
+    picture = kind_of(head)
+    if picture == "TIFF":
+        return picture
+    if picture:
         raise Damaged(f"it is a {picture} picture, not a point cloud", _WANTED)
     by_name = _BY_SUFFIX.get(suffix)
     if by_name is None:

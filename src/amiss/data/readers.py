@@ -1,6 +1,7 @@
 """The only place that knows file formats: a path becomes a Sample, a mask file becomes a mask.
 
-Point clouds: PCD, PLY, STL, OBJ; XYZ, ASC, TXT and CSV; see the modules of these names.
+Point clouds: PCD, PLY, STL, OBJ; XYZ, ASC, TXT and CSV; organised TIFF, which is three channels of floats that do not keep to
+0..1. Which of the two a file is, is told by its name, for TIFF by its content.
 
 Pictures: PNG, JPEG, TIFF, BMP, WebP; 8 or 16 bits, float TIFF in 0..1; grey, colour, palette, with or without alpha (shown
 over black); turned upright as their EXIF orientation says. Colour profiles and animations are not followed.
@@ -17,14 +18,17 @@ import numpy as np
 import numpy.typing as npt
 
 from amiss.data.cloud import Cloud
-from amiss.data.clouds import file_size, read_cloud_file
+from amiss.data.clouds import SUFFIXES as CLOUD_SUFFIXES
+from amiss.data.clouds import cloud_kind, file_size, read_cloud_file
 from amiss.data.headers import Damaged, Header, read_header
+from amiss.data.organised import measures, organised
 from amiss.data.tiff import over_black, read_tiff, upright
 from amiss.errors import BadSample, UnreadableFile
 from amiss.types import Sample
 
 Array = npt.NDArray[Any]
 
+_OR_CLOUD = "; or read it as a point cloud, where they are x, y and z"
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".dib", ".webp"})
 
 
@@ -33,15 +37,26 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
+def is_cloud(path: Path) -> bool:
+    """Whether the name ends like a point cloud that can be read, and is not a hidden file; TIFF is a picture by its name."""
+    return path.suffix.lower() in CLOUD_SUFFIXES and not path.name.startswith(".")
+
+
 def read_sample(path: str | os.PathLike[str], *, id: str | None = None, part: str = "", group: str | None = None) -> Sample:
-    """One picture as a Sample whose id is its path.
+    """One picture or point cloud as a Sample whose id is its path.
 
     raises  UnreadableFile naming the file and the reason
     """
     name = os.fspath(path)
-    image = read_image(path)
+    if is_cloud(Path(path)):
+        return _of_cloud(read_cloud_rows(path), id=name if id is None else id, part=part, group=group)
+    image, _ = _read(path)
     try:
-        return Sample(id=name if id is None else id, part=part, group=group, image=image)
+        if measures(image):
+            return _of_cloud(organised(image), id=name if id is None else id, part=part, group=group)
+        return Sample(id=name if id is None else id, part=part, group=group, image=_displayed(image))
+    except Damaged as error:
+        raise _unreadable(path, error) from error
     except BadSample as error:
         raise UnreadableFile(f"{printable(name)}: {error}") from error
 
@@ -51,11 +66,7 @@ def read_cloud(path: str | os.PathLike[str], *, id: str | None = None, part: str
 
     raises  UnreadableFile as read_cloud_rows does
     """
-    name, cloud = os.fspath(path), read_cloud_rows(path)
-    return Sample(
-        id=name if id is None else id, part=part, group=group,
-        points=cloud.points, normals=cloud.normals, pixels=cloud.pixels, shape=cloud.shape,
-    )  # fmt: skip
+    return _of_cloud(read_cloud_rows(path), id=os.fspath(path) if id is None else id, part=part, group=group)
 
 
 def read_cloud_rows(path: str | os.PathLike[str]) -> Cloud:
@@ -77,7 +88,7 @@ def read_image(path: str | os.PathLike[str]) -> Array:
     """
     image, _ = _read(path)
     try:
-        return np.ascontiguousarray(_colour(image))
+        return _displayed(image)
     except Damaged as error:
         raise _unreadable(path, error) from error
 
@@ -131,11 +142,20 @@ def _read(path: str | os.PathLike[str]) -> tuple[Array, Header]:
     """The picture as (H, W) or (H, W, 1 or 3) in its own type, upright; and what its header says."""
     try:
         content = _content(path)
+        if kind := cloud_kind(content):
+            raise Damaged(f"it is a {kind} point cloud, not a picture", f"give it a name that ends in .{kind.lower()}")
         header = read_header(content)
         image = read_tiff(content) if header.format == "tiff" else _decoded(content, header)
     except Damaged as error:
         raise _unreadable(path, error) from error
     return image, header
+
+
+def _of_cloud(cloud: Cloud, *, id: str, part: str, group: str | None) -> Sample:
+    return Sample(
+        id=id, part=part, group=group,
+        points=cloud.points, normals=cloud.normals, pixels=cloud.pixels, shape=cloud.shape,
+    )  # fmt: skip
 
 
 def _unreadable(path: str | os.PathLike[str], error: Damaged) -> UnreadableFile:
@@ -168,6 +188,10 @@ def _decoded(content: bytes, header: Header) -> Array:
     return upright(np.asarray(image), header.orientation)
 
 
+def _displayed(image: Array) -> Array:
+    return np.ascontiguousarray(_colour(image))
+
+
 def _colour(image: Array) -> Array:
     """Three channels of a depth that a Sample takes."""
     if image.dtype.kind == "f":
@@ -187,6 +211,6 @@ def _unit_range(image: Array) -> Array:
     if not (np.isfinite(low) and np.isfinite(high)):
         raise Damaged("it holds NaN or infinity", "replace or mask those pixels first")
     if low < 0 or high > 1:
-        remedy = "scale all pictures by the same factor, then save them again"
+        remedy = "scale all pictures by the same factor, then save them again" + _OR_CLOUD * (image.shape[2:] == (3,))
         raise Damaged(f"its float values run from {low:g} to {high:g}, wanted 0 to 1", remedy)
     return image
