@@ -48,6 +48,18 @@ def cloud_kind(head: bytes) -> str:
     return next((kind for kind, marks in _MARKS.items() if head.startswith(marks)), "")
 
 
+def begins_with_points(path: str | os.PathLike[str]) -> bool:
+    """Whether a text file begins with a row of points, below a header or not; true where it cannot be opened."""
+    try:
+        with open(path, "rb") as file:
+            xyz.read_head(file.read(xyz.HEAD))
+    except Damaged:
+        return False
+    except OSError:
+        pass
+    return True
+
+
 def file_size(path: str | os.PathLike[str], what: str, remedy: str) -> int:
     """Bytes of an ordinary file.
 

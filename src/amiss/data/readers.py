@@ -81,6 +81,28 @@ def read_cloud_rows(path: str | os.PathLike[str]) -> Cloud:
         raise _unreadable(path, error) from error
 
 
+def read_point_mask(path: str | os.PathLike[str], of: str | os.PathLike[str]) -> Array:
+    """Which points of a cloud are marked, (N,) bool, from a file that labels each row of the cloud's file.
+
+    path  a cloud with a column `label`, or one more column than x, y and z; a point is marked where it is not zero
+    of    the file of the cloud; rows that are no points there are dropped here too
+    raises  UnreadableFile as read_cloud_rows does, without such a column, and where the two have unlike numbers of rows
+    """
+    labelled, kept = read_cloud_rows(path), read_cloud_rows(of).kept
+    names = list(labelled.extra)
+    column = "label" if "label" in names else names[0] if len(names) == 1 else None
+    if column is None or labelled.kept is None:
+        met = f"its columns besides x, y and z are: {', '.join(names) or 'none'}"
+        raise _unreadable(path, Damaged(met, "give rows of x, y, z and label"))
+    if kept is None or len(kept) != len(labelled.kept):
+        rows = "points that are no rows of the file" if kept is None else f"{len(kept):,} rows"
+        met = f"it labels {len(labelled.kept):,} rows, and {printable(of)} has {rows}"
+        raise _unreadable(path, Damaged(met, "give one label for each row, in the order of the cloud"))
+    marked = np.zeros(len(kept), bool)
+    marked[labelled.kept] = labelled.extra[column] != 0
+    return marked[kept]
+
+
 def read_image(path: str | os.PathLike[str]) -> Array:
     """A picture file as (H, W, 3) RGB, uint8, uint16 or float32 in 0..1, upright.
 

@@ -26,7 +26,7 @@ from amiss.data.rows import Form, number, read_rows
 
 Array = npt.NDArray[Any]
 
-_HEAD = 2**16
+HEAD = 2**16
 _BOM = b"\xef\xbb\xbf"
 _COMMENTS = (b"#", b"//")
 _FORMS = (
@@ -42,7 +42,7 @@ _MARGIN = 1.2  # of an estimate
 
 
 @dataclass(frozen=True)
-class _Head:
+class Head:
     """What stands above the numbers, and how the first line of them is written.
 
     names  of the columns, none without a header     said  number of points by the first line, None where it says none
@@ -60,10 +60,8 @@ def read_text(file: BinaryIO, size: int) -> Cloud:
 
     raises  Damaged naming the line that does not hold as many numbers as the others, or what is missing
     """
-    content = file.read(_HEAD)
-    if b"\0" in content:
-        raise Damaged("it holds zero bytes, as UTF-16 or binary files do", "save it as text in UTF-8")
-    head = _head(content)
+    content = file.read(HEAD)
+    head = read_head(content)
     _check_size(content[head.start :], size - head.start)
     file.seek(head.start)
     values = read_rows(file, MAX_POINTS + 1, head.form, width=head.width)
@@ -73,7 +71,10 @@ def read_text(file: BinaryIO, size: int) -> Cloud:
     return cloud_of(_columns(head, values))
 
 
-def _head(content: bytes) -> _Head:
+def read_head(content: bytes) -> Head:
+    """What the first bytes of a file say; raises Damaged where they are no points."""
+    if b"\0" in content:
+        raise Damaged("it holds zero bytes, as UTF-16 or binary files do", "save it as text in UTF-8")
     stream = io.BytesIO(content)
     stream.seek(len(_BOM) * content.startswith(_BOM))
     names, said, above = list[str](), None, 0
@@ -84,7 +85,7 @@ def _head(content: bytes) -> _Head:
             width = len(form.cells(text))
             if above and len(names) != width:
                 raise Damaged(f"its header names {len(names)} columns, its first row holds {width} numbers", "mend the header")
-            return _Head(names if len(names) == width else [], said, stream.tell() - len(line), form, width)
+            return Head(names if len(names) == width else [], said, stream.tell() - len(line), form, width)
         if text.isdigit() and said is None and not names:
             said = int(text)
         elif text.startswith(_COMMENTS) or not text:
@@ -122,7 +123,7 @@ def _check_size(rows: bytes, size: int) -> None:
         check_count(int(round(estimate, -3)), "points or so, by its size")
 
 
-def _columns(head: _Head, values: Array) -> dict[str, Array]:
+def _columns(head: Head, values: Array) -> dict[str, Array]:
     """Columns (R,) by name; those without one, and second ones of a name, by their number from 1."""
     names = list(head.names)
     if not names:
