@@ -17,6 +17,7 @@ Array = npt.NDArray[Any]
 
 _LINE = 1e-6  # deviation along the second principal axis, as a share of the first, below which points lie on a line
 _ASKED = 20_000  # points whose nearest neighbours tell the spacing
+_LINKED = 10  # neighbours along which normals are made to agree
 
 
 def own_frame(points: Array) -> Array:
@@ -74,45 +75,78 @@ def thinned(points: Array, cell: float) -> tuple[Array, Array]:
     return np.stack(sums, axis=1) / counts[:, None], inverse
 
 
+def reduced(points: Array, most: int) -> Array:
+    """The cloud itself where it has no more than so many points, else thinned until it has, (M, 3)."""
+    thin, cell = points, spacing(points)
+    while len(thin) > most:
+        cell *= 1.2
+        thin, _ = thinned(points, cell)
+    return thin
+
+
 @dataclass(frozen=True, eq=False)
 class Neighbours:
-    """The k nearest other points of every point, nearest first.
+    """Other points around every point, nearest first.
 
-    indices  (N, k)     distances  (N, k)
+    indices  (N, k); the point itself where it has fewer     distances  (N, k); infinite there
     """
 
     indices: Array
     distances: Array
 
     @classmethod
-    def of(cls, points: Array, k: int) -> Neighbours:
-        """One search with the largest k; fewer are taken with `first`. Copies of a point do not count as the point itself.
+    def around(cls, points: Array, radius: float, *, least: int = 6, most: int = 160) -> Neighbours:
+        """All within a radius, but no fewer than `least` and no more than `most`; smaller radii are taken with `inside`.
 
-        raises  BadSample where there are not k other points
+        Copies of a point count as others. raises  BadSample where there are not `least` other points
         """
         from scipy.spatial import cKDTree
 
-        if len(points) <= k:
+        if len(points) <= least:
             raise BadSample(
-                f"the cloud has {len(points)} points after thinning, {k} neighbours of each are wanted; scan it more densely, "
-                "or fit with fewer neighbours"
+                f"the cloud has {len(points)} points after thinning, {least} neighbours of each are wanted; scan it more "
+                "densely, or fit with smaller cells"
             )
+        k = min(most, len(points) - 1)
         distances, indices = cKDTree(points).query(points, k=k + 1, workers=-1)
         own = indices == np.arange(len(points))[:, None]
         own[~own.any(axis=1), -1] = True  # a point among more copies of itself than were asked for
-        return cls(indices[~own].reshape(-1, k), distances[~own].reshape(-1, k))
+        return cls(indices[~own].reshape(-1, k), distances[~own].reshape(-1, k)).inside(radius, least=least)
 
-    def first(self, k: int) -> Neighbours:
-        """The k nearest of them."""
-        return Neighbours(self.indices[:, :k], self.distances[:, :k])
+    @property
+    def held(self) -> Array:
+        """(N, k) bool: which of them are there."""
+        return np.isfinite(self.distances)
+
+    def inside(self, radius: float, *, least: int = 6) -> Neighbours:
+        """Those within a smaller radius, but the nearest `least` in any case."""
+        held = self.held & ((self.distances <= radius) | (np.arange(self.distances.shape[1]) < least))
+        width = int(held.sum(axis=1).max())
+        held = held[:, :width]
+        own = np.arange(len(held))[:, None]
+        return Neighbours(np.where(held, self.indices[:, :width], own), np.where(held, self.distances[:, :width], np.inf))
+
+    def weights(self, values: Array) -> Any:
+        """A sparse (N, N) matrix that sums over the neighbours; values (N, k), of which those that are not there are 0."""
+        from scipy.sparse import csr_array
+
+        count, k = self.indices.shape
+        return csr_array((values.ravel(), self.indices.ravel(), k * np.arange(count + 1)), shape=(count, count))
+
+
+def mean_around(values: Array, near: Neighbours) -> Array:
+    """Mean over every point and its neighbours; values (N, C), return (N, C) float32."""
+    held = near.held
+    share = (1 / (held.sum(axis=1) + 1)).astype(np.float32)[:, None]
+    return np.asarray(near.weights(held * share) @ values + values * share, np.float32)
 
 
 def covariances(points: Array, near: Neighbours) -> tuple[Array, Array]:
     """Mean (N, 3) and covariance (N, 3, 3) of every point together with its neighbours."""
-    k = near.indices.shape[1]
-    offsets = points[near.indices] - points[:, None]  # (N, k, 3); relative, so that nothing cancels far from the origin
-    mean = offsets.sum(axis=1) / (k + 1)
-    covariance = np.einsum("nki,nkj->nij", offsets, offsets) / (k + 1) - mean[:, :, None] * mean[:, None, :]
+    offsets = points[near.indices] - points[:, None]  # (N, k, 3), zero for those not there; relative, so nothing cancels
+    count = near.held.sum(axis=1) + 1
+    mean = offsets.sum(axis=1) / count[:, None]
+    covariance = np.einsum("nki,nkj->nij", offsets, offsets) / count[:, None, None] - mean[:, :, None] * mean[:, None, :]
     return points + mean, covariance
 
 
@@ -127,18 +161,18 @@ def normals(points: Array, near: Neighbours) -> Array:
     _, covariance = covariances(points, near)
     _, axes = np.linalg.eigh(covariance)
     directions: Array = axes[:, :, 0]
-    sides = _agreeing_sides(points, directions, near.first(min(10, near.indices.shape[1])))
+    sides = _agreeing_sides(points, directions, near.indices[:, :_LINKED])
     return np.asarray(directions * sides[:, None])
 
 
-def _agreeing_sides(points: Array, directions: Array, near: Neighbours) -> Array:
-    """(N,) of 1 and -1."""
+def _agreeing_sides(points: Array, directions: Array, near: Array) -> Array:
+    """(N,) of 1 and -1; near (N, k) indices."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
 
-    count, k = near.indices.shape
-    rows, columns = np.repeat(np.arange(count), k), near.indices.ravel()
-    bends = 1 - np.abs(np.einsum("nki,ni->nk", directions[near.indices], directions)).ravel()
+    count, k = near.shape
+    rows, columns = np.repeat(np.arange(count), k), near.ravel()
+    bends = 1 - np.abs(np.einsum("nki,ni->nk", directions[near], directions)).ravel()
     weights = np.maximum(bends, 0) + 1e-6  # zeros would be no edges
     low, high = np.minimum(rows, columns), np.maximum(rows, columns)
     graph = coo_array((weights, (low, high)), shape=(count, count)).tocsr()

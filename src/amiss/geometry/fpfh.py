@@ -29,16 +29,14 @@ def fpfh(points: Array, normals: Array, near: Neighbours) -> Array:
 
     points  (N, 3)     normals  (N, 3) unit length     near  the neighbours that are looked at
     """
-    from scipy.sparse import csr_array
-
-    count, k = near.indices.shape
+    held = near.held
     simple = simple_histograms(points, normals, near)
-    mean = near.distances.mean(axis=1, keepdims=True)
-    weights = (mean / np.maximum(near.distances, 0.1 * mean + np.finfo(float).tiny)).astype(np.float32) / k
-    rows = np.arange(0, count * k + 1, k)
-    around = csr_array((weights.ravel(), near.indices.ravel(), rows), shape=(count, count))
-    found = (simple + around @ simple).reshape(count, 3, BINS)
-    return np.asarray(found / np.maximum(found.sum(axis=2, keepdims=True), 1e-12), np.float32).reshape(count, WIDTH)
+    lengths = np.where(held, near.distances, 0.0)
+    count = np.maximum(held.sum(axis=1, keepdims=True), 1)
+    mean = lengths.sum(axis=1, keepdims=True) / count
+    weights = held * mean / np.maximum(lengths, 0.1 * mean + np.finfo(float).tiny) / count
+    found = (simple + near.weights(weights.astype(np.float32)) @ simple).reshape(-1, 3, BINS)
+    return np.asarray(found / np.maximum(found.sum(axis=2, keepdims=True), 1e-12), np.float32).reshape(-1, WIDTH)
 
 
 def simple_histograms(points: Array, normals: Array, near: Neighbours) -> Array:

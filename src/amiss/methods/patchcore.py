@@ -106,8 +106,8 @@ class PatchCore(Detector):
     blur: float = option(5.0, "sigma of the map's blur, in pixels the network sees", least=0)
     cells: float = option(2.0, "clouds: edge of a thinning cell, in spacings of the good clouds", above=0)
     most: int = option(20_000, "clouds: most points looked at, so that cells may be larger", least=200)
-    scales: tuple[int, ...] = option((40, 80), "clouds: neighbours that each descriptor looks at", some=True, least=3)
-    averaged: int = option(16, "clouds: neighbours that descriptors are averaged over", least=0)
+    scales: tuple[float, ...] = option((3.5, 5.0), "clouds: radii that descriptors look at, in cells", some=True, above=0)
+    averaged: float = option(2.2, "clouds: radius that descriptors are averaged over, in cells; 0 for none", least=0)
     memory: str = option("1GB", "budget for the candidate patches held while fitting", bytes=True)
 
     def __post_init__(self) -> None:
