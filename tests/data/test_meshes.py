@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from amiss.data import meshes
+from amiss.data import meshes, surface
 from amiss.data.cloud import Cloud
 from amiss.data.readers import read_cloud, read_cloud_rows
 from amiss.data.surface import SAMPLED
@@ -81,9 +81,10 @@ def test_text_in_capitals_with_tabs_and_windows_line_ends_is_read(tmp_path: Path
     assert len(read(content, tmp_path).points) == 3600
 
 
-def test_facets_with_nan_are_left_out(tmp_path: Path) -> None:
-    spoilt = SCAN.copy()
-    spoilt[100, 1, 2] = np.nan
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
+def test_facets_without_finite_corners_are_left_out(value: float, tmp_path: Path) -> None:
+    spoilt = SCAN.astype(np.float64)
+    spoilt[100, 1, 2] = value
     for write in WRITERS.values():
         cloud = read(write(spoilt), tmp_path)
         assert len(cloud.points) == 3600 and np.isfinite(cloud.points).all()
@@ -177,6 +178,12 @@ def test_corners_below_zero_count_back_from_where_the_face_stands(tmp_path: Path
     assert sides(read("\n".join(blocks).encode(), tmp_path, "cube.obj")) == pytest.approx([SAMPLED / 6] * 6, rel=0.01)
 
 
+def test_odd_line_ends_within_faces_do_not_shift_what_they_count_from(tmp_path: Path) -> None:
+    faces = [[f"-{8 - corner}" for corner in square] for square in SQUARES]
+    content = obj(CUBE, [*faces[:3], [*faces[3], "\r#\x0b"], [-1, -2], *faces[4:]])
+    assert sides(read(content, tmp_path, "cube.obj")) == pytest.approx([SAMPLED / 6] * 6, rel=0.01)
+
+
 def test_a_scan_saved_as_obj_gives_its_vertices(tmp_path: Path) -> None:
     cloud = read(obj(SHEET, [[corner + 1 for corner in face] for face in FACES]), tmp_path, "scan.obj")
     np.testing.assert_array_equal(cloud.points, SHEET)
@@ -209,7 +216,8 @@ def test_more_vertices_than_are_read_are_refused(tmp_path: Path, monkeypatch: py
     assert "it holds 60 vertices, more than" in refused(obj(POINTS), tmp_path, "part.obj")
 
 
-def test_damage_anywhere_is_refused_or_read_but_never_crashes(tmp_path: Path) -> None:
+def test_damage_anywhere_is_refused_or_read_but_never_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surface, "SAMPLED", 500)
     rng = np.random.default_rng(0)
     small, faces = sheet(12)
     corners = small[np.array(faces)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +231,17 @@ def test_a_header_that_lies_about_its_points_is_refused(kind: str, said: int, tm
 def test_more_points_than_are_read_are_refused_by_the_header_alone(kind: str, tmp_path: Path) -> None:
     said = refused(pcd(POINTS, kind, said=50_000_000), tmp_path)
     assert "it holds 50,000,000 points, more than the 20 million that are read; thin it" in said
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_count_of_points_takes_no_memory_before_it_is_held_against_the_file(kind: str, tmp_path: Path) -> None:
+    read(pcd(POINTS, kind), tmp_path)  # imports lie outside the measurement
+    tracemalloc.start()
+    try:
+        said = refused(pcd(POINTS, kind, said=19_999_999), tmp_path)
+        assert "19,999,999 points" in said and tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_width_and_height_that_do_not_make_the_points_are_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from amiss.data import surface
 from amiss.data.cloud import Cloud
 from amiss.data.readers import read_cloud_rows
 from amiss.data.surface import SAMPLED
@@ -188,6 +190,19 @@ def test_more_points_than_are_read_are_refused_by_the_header_alone(kind: str, tm
     assert "it holds 50,000,000 points, more than the 20 million" in refused(ply_cloud(POINTS, kind, said=50_000_000), tmp_path)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_count_takes_no_memory_before_it_is_held_against_the_file(kind: str, tmp_path: Path) -> None:
+    many_faces = ply_mesh(CUBE, SQUARES, kind).replace(b"element face 6", b"element face 999999999")
+    read(ply_mesh(CUBE, [], kind), tmp_path)  # imports lie outside the measurement
+    tracemalloc.start()
+    try:
+        for content in (ply_cloud(POINTS, kind, said=19_999_999), many_faces):
+            assert "it is cut off: its header says" in refused(content, tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_list_that_claims_more_corners_than_the_file_has_bytes_is_refused(tmp_path: Path) -> None:
     elements = f"element vertex 8\n{XYZ}element face 1\nproperty list uint int vertex_indices"
     body = CUBE.tobytes() + struct.pack("<Iiii", 2**31, 0, 1, 2)
@@ -201,6 +216,7 @@ def test_a_list_that_claims_more_corners_than_the_file_has_bytes_is_refused(tmp_
         (b"element vertex 60\n", b"element vertex many\n", "its header is damaged: 'element vertex many'"),
         (b"element vertex 60\n", b"element vertex -60\n", "its header is damaged: 'element vertex -60'"),
         (b"element vertex 60\n", b"element corner 60\n", "it has no element vertex"),
+        (b"property float z", b"property list", "its header is damaged: 'property list'"),
         (b"property float z", b"property real z", "its header is damaged: 'property real z'"),
         (b"property float z", b"property list uchar float z", "its vertices hold a list, z"),
         (b"binary_little_endian", b"middle_endian", "its format is none of ascii, binary_little_endian, binary_big_endian"),
@@ -229,7 +245,8 @@ def test_words_among_the_corners_are_refused(row: bytes, tmp_path: Path) -> None
     assert "its face data hold something that is no number" in refused(content, tmp_path)
 
 
-def test_damage_anywhere_is_refused_or_read_but_never_crashes(tmp_path: Path) -> None:
+def test_damage_anywhere_is_refused_or_read_but_never_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surface, "SAMPLED", 500)
     rng = np.random.default_rng(0)
     points, faces = sheet(12)
     for kind in KINDS:

@@ -23,13 +23,15 @@ app.add_typer(backbones, name="backbones")
 Model = Annotated[Path, typer.Argument(help="A model file that `amiss fit` wrote.")]
 Data = Annotated[
     Path | None,
-    typer.Argument(help="A folder of good pictures, a category with train/ and test/, a CSV, or the root of a --dataset."),
+    typer.Argument(
+        help="A folder of good pictures or clouds, a category with train/ and test/, a CSV, or the root of a --dataset."
+    ),
 ]
 DatasetName = Annotated[str, typer.Option("--dataset", help="How DATA is laid out; `amiss data sets` lists them.")]
 Category = Annotated[str | None, typer.Option("--category", help="Which category of DATA, where it holds several.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors and JSON.")]
-Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Report unreadable pictures and go on without them.")]
+Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Report unreadable files and go on without them.")]
 Budget = Annotated[float, typer.Option("--budget", help="Accepted share of false alarms.")]
 
 
@@ -75,7 +77,7 @@ def fit(
 @app.command()
 def predict(
     model: Model,
-    paths: Annotated[list[str], typer.Argument(help="Pictures, folders (searched recursively), or globs in quotes.")],
+    paths: Annotated[list[str], typer.Argument(help="Pictures or clouds, folders (searched recursively), or globs in quotes.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results.csv, overlays/ and report.html.")],
     overlays: Annotated[bool, typer.Option("--overlays/--no-overlays", help="Write a heat map over every picture.")] = True,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write the HTML report.")] = True,

@@ -77,6 +77,11 @@ def check_count(count: int, what: str = "points") -> None:
         raise Damaged(f"it holds {count:,} {what}, {most}", "thin it, or cut out the part that is wanted")
 
 
+def within_reach(points: Array) -> Array:
+    """Which points (R, 3) have finite coordinates that are no farther than any part is, (R,) bool."""
+    return np.asarray((np.abs(points) < _FARTHEST).all(axis=1))
+
+
 def check_precision(columns: list[Array], points: Array, valid: Array) -> None:
     """Far from the origin float32 is coarse: georeferenced metres lose the millimetres. Nothing is shifted silently.
 

@@ -101,11 +101,11 @@ class Split:
         return Lazy(self.entries, lambda entry: entry.truth())
 
     def readable(self, progress: Progress | None = None) -> tuple[Split, dict[str, str]]:
-        """The entries whose picture can be read, and why the others cannot; reads every picture once."""
+        """The entries that can be read, and why the others cannot; reads every file once."""
         kept, failures = [], {}
         for done, entry in enumerate(self.entries, start=1):
             if progress is not None:
-                progress("looking for unreadable pictures", done, len(self.entries))
+                progress("looking for unreadable files", done, len(self.entries))
             try:
                 entry.sample()
                 kept.append(entry)
@@ -161,7 +161,7 @@ class Dataset(ABC):
         return Split(self._listing(category).splits.get(name, ()))
 
     def orphans(self, category: str) -> tuple[Path, ...]:
-        """Mask files that belong to no picture."""
+        """Mask files that belong to no picture or cloud."""
         return self._listing(category).orphans
 
     def notes(self, category: str) -> tuple[str, ...]:

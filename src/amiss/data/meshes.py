@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from amiss.data.cloud import AGAIN, MAX_POINTS, Cloud, check_count, check_precision, cloud_of, read_exactly
+from amiss.data.cloud import AGAIN, MAX_POINTS, Cloud, check_count, check_precision, cloud_of, read_exactly, within_reach
 from amiss.data.headers import Damaged
 from amiss.data.surface import NO_FACES, cloud_of_mesh, distinct, fans, triangles
 
@@ -85,8 +85,9 @@ def _ascii_corners(file: BinaryIO, size: int) -> Array:
     _check_facets(len(corners) // 3)
     if len(corners) % 3:
         raise Damaged(f"it holds {len(corners):,} corners, which make no whole facets", AGAIN)
-    points = corners.astype(np.float32)
-    check_precision(list(corners.T), points, np.asarray(np.isfinite(corners).all(axis=1)))
+    with np.errstate(over="ignore"):
+        points = corners.astype(np.float32)
+    check_precision(list(corners.T), points, within_reach(points))
     return points
 
 
@@ -131,9 +132,12 @@ def _obj_faces(file: BinaryIO) -> Array:
 
 def _one_by_one(text: bytes, before: Array | None) -> Iterator[Array]:
     """Faces with unlike numbers of corners."""
-    for place, line in enumerate(text.splitlines()):
+    for place, line in enumerate(text.split(b"\n")):
+        words = line.split(b"#")[0].split()
+        if not words:
+            continue
         try:
-            corners = np.array(line.split(b"#")[0].split()).astype(np.int64)
+            corners = np.array(words).astype(np.int64)
         except ValueError as error:
             raise Damaged(f"one of its faces holds something that is no number ({error})", AGAIN) from error
         yield _from_zero(corners, None if before is None else before[place])

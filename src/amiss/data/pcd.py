@@ -92,7 +92,7 @@ def _read_header(file: BinaryIO) -> _Header:
         raise Damaged("its header ends without a DATA line", AGAIN)
     kind = " ".join(entries["DATA"]).lower()
     if kind not in _KINDS:
-        raise Damaged(f"its data are of the kind {kind!r}, wanted one of {', '.join(_KINDS)}", "save it as one of these")
+        raise Damaged(f"its data are of the kind {kind[:40]!r}, wanted one of {', '.join(_KINDS)}", "save it as one of these")
     width, height, points = _counts(entries)
     if width * height != points:
         raise Damaged(f"its header says {points:,} points and {width:,} x {height:,}", AGAIN)
@@ -126,8 +126,8 @@ def _fields(entries: Mapping[str, list[str]]) -> tuple[_Field, ...]:
 
 def _numbers(entries: Mapping[str, list[str]], key: str, wanted: int) -> list[int]:
     words = entries.get(key, [])
-    if len(words) != wanted or not all(word.isdecimal() for word in words):
-        raise Damaged(f"{_DAMAGED}: {key} {' '.join(words)!r}, wanted {wanted} whole numbers", AGAIN)
+    if len(words) != wanted or not all(word.isdecimal() and len(word) < 19 for word in words):
+        raise Damaged(f"{_DAMAGED}: {key} {' '.join(words)[:60]!r}, wanted {wanted} whole numbers", AGAIN)
     return [int(word) for word in words]
 
 

@@ -73,7 +73,7 @@ def _read_header(file: BinaryIO) -> tuple[str, list[Element]]:
             continue
         if words[0] == "format" and len(words) > 1:
             order = _ORDERS.get(words[1])
-        elif words[0] == "element" and len(words) == 3 and words[2].isdecimal():
+        elif words[0] == "element" and len(words) == 3 and words[2].isdecimal() and len(words[2]) < 19:
             elements.append(Element(words[1], int(words[2]), ()))
         elif words[0] == "property" and elements:
             before = elements.pop()
@@ -89,7 +89,7 @@ def _read_header(file: BinaryIO) -> tuple[str, list[Element]]:
 
 def _property(words: Sequence[str], order: str) -> Property:
     kinds = words[2:4] if words[1:2] == ["list"] else words[1:2]
-    if len(words) != len(kinds) + 2 + (len(kinds) == 2) or not all(kind in _TYPES for kind in kinds):
+    if not kinds or len(words) != len(kinds) + 2 + (len(kinds) == 2) or not all(kind in _TYPES for kind in kinds):
         raise Damaged(f"{_DAMAGED}: {' '.join(words)[:60]!r}", AGAIN)
     types = [np.dtype((order or "=") + _TYPES[kind]) for kind in kinds]
     return Property(words[-1].lower(), types[-1], types[0] if len(types) == 2 else None)

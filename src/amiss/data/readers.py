@@ -28,6 +28,7 @@ from amiss.types import Sample
 
 Array = npt.NDArray[Any]
 
+_LONGEST = 400  # letters of a reason
 _OR_CLOUD = "; or read it as a point cloud, where they are x, y and z"
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".dib", ".webp"})
 
@@ -181,7 +182,10 @@ def _of_cloud(cloud: Cloud, *, id: str, part: str, group: str | None) -> Sample:
 
 
 def _unreadable(path: str | os.PathLike[str], error: Damaged) -> UnreadableFile:
-    return UnreadableFile(f"{printable(path)}: {error}; {error.remedy}")
+    """The text may quote what a damaged file holds: what cannot be printed is left out, and it is kept short."""
+    reason = "".join(letter if letter.isprintable() else "?" for letter in str(error))
+    reason = reason if len(reason) <= _LONGEST else reason[:_LONGEST] + "..."
+    return UnreadableFile(f"{printable(path)}: {reason}; {error.remedy}")
 
 
 def _content(path: str | os.PathLike[str]) -> bytes:

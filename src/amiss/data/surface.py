@@ -68,7 +68,8 @@ def fans(polygons: Iterable[Array]) -> Array:
 
 def distinct(corners: Array) -> tuple[Array, Array]:
     """Equal rows (M, 3) float32 joined: the distinct ones in order of appearance, and which of them each row is."""
-    bits = (corners + np.float32(0)).view(np.uint32)  # -0 becomes 0
+    with np.errstate(invalid="ignore"):  # a signalling NaN
+        bits = (corners + np.float32(0)).view(np.uint32)  # -0 becomes 0
     key = _key(bits)
     order = np.argsort(key)
     starts = _starts(bits[order])
