@@ -13,7 +13,7 @@ from amiss.data.dataset import Entry
 from amiss.data.readers import printable
 from amiss.errors import BadLayout, UndefinedMetric
 from amiss.metrics import ranking
-from amiss.metrics.intervals import PictureCounts
+from amiss.metrics.intervals import PartCounts
 from amiss.metrics.regions import PixelScores, masked
 from amiss.types import Result, Truth
 
@@ -92,13 +92,13 @@ def _open(interval: Callable[[Array, Array], Interval], scores: Array, labels: A
     return bounded
 
 
-def pixel_figures(entries: Sequence[Entry], shown: Shown, found: Figures, limit: float) -> PictureCounts | None:
+def pixel_figures(entries: Sequence[Entry], shown: Shown, found: Figures, limit: float) -> PartCounts | None:
     """Pixel AUROC, pixel AP and AUPRO, where every defective picture has a mask."""
     names = ("pixel_auroc", "pixel_ap", "aupro")
     try:
         check_marked([entry for entry in entries if entry.defective], shown, "defective")
         pixels = PixelScores.collect(*unzipped(_masks(shown)))
-        counts = PictureCounts.collect(pixels, masked(*unzipped(_masks(shown))))
+        counts = PartCounts.collect(pixels, masked(*unzipped(_masks(shown))))
     except UndefinedMetric as error:
         found.reasons |= dict.fromkeys(names, str(error))
         return None

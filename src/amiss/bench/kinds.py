@@ -20,7 +20,7 @@ from amiss.bench.figures import KIND_NAMES, SEPARATED, Figures, Interval, Shown,
 from amiss.data.dataset import Entry
 from amiss.errors import UndefinedMetric
 from amiss.metrics import ranking
-from amiss.metrics.intervals import PictureCounts, averaged_intervals
+from amiss.metrics.intervals import PartCounts, averaged_intervals
 from amiss.metrics.regions import Overlap
 from amiss.metrics.spro import HEADLINE, LIMITS, Regions, saturated
 
@@ -132,11 +132,11 @@ def _varied(ends: Interval) -> Interval:
     return ends
 
 
-def _areas(shown: Shown) -> tuple[dict[str, float], PictureCounts]:
+def _areas(shown: Shown) -> tuple[dict[str, float], PartCounts]:
     """AU-sPRO by limit, and the counts for its interval; the scores of all pixels are held no longer than that."""
     overlap = Overlap.gather(saturated(*unzipped(_channels(shown))))
     areas = {f"{limit:g}": overlap.area(limit) for limit in LIMITS}
-    return areas, PictureCounts.collect(overlap, saturated(*unzipped(_channels(shown))))
+    return areas, PartCounts.collect(overlap, saturated(*unzipped(_channels(shown))))
 
 
 def _channels(shown: Shown) -> Iterator[tuple[Array, Regions]]:
