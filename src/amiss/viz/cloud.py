@@ -25,7 +25,8 @@ _FINER = 2  # pixels of the drawing to one of the picture, along an edge
 _RADIUS = 4.0  # pixels of the depth image that a point fills, at most
 _GAPLESS = 2.0  # radius in spacings of points strewn at random: one gap in 300,000 is left
 _LIGHT = np.array((-0.5, 0.6, 0.62), np.float32)  # from the upper left: bulges and dents are told apart by habit
-_AMBIENT = 0.4
+_AMBIENT = 0.3
+_ROUND = 0.35  # how far light reaches round a corner, so that what is turned away still shows its shape
 _NOTHING = -1e9  # height where there is no point
 _LOOKED_AT = 50_000  # points that tell how dense they are
 
@@ -146,7 +147,7 @@ def _light(height: Array, evened: float) -> Array:
     height = cv2.GaussianBlur(height, (0, 0), max(0.6 * evened, 0.8))
     across, down = (cv2.Sobel(height, cv2.CV_32F, *order, ksize=3, scale=1 / 8) for order in ((1, 0), (0, 1)))
     lit = -across * _LIGHT[0] + down * _LIGHT[1] + _LIGHT[2]
-    lit = np.maximum(lit, 0) / np.sqrt(across**2 + down**2 + 1)
+    lit = np.maximum(lit / np.sqrt(across**2 + down**2 + 1) + _ROUND, 0) / (1 + _ROUND)
     reach = len(height) / 60
     coarse = cv2.resize(height, (120, 120), interpolation=cv2.INTER_AREA)  # the blur is of two of these pixels
     around = _enlarged(cv2.GaussianBlur(coarse, (0, 0), 2), len(height))
