@@ -18,7 +18,7 @@ from amiss.cli.console import Console
 from amiss.cli.fitting import readable
 from amiss.cli.opening import Asked
 from amiss.data.readers import printable
-from amiss.data.tree import pictures
+from amiss.data.views import WANTED, files_below, views
 from amiss.errors import BadLayout, BadModelFile
 from amiss.model import TOLERANCE
 from amiss.viz.inspection import Options, inspect
@@ -59,21 +59,21 @@ def _about(model_path: Path) -> dict[str, str]:
 
 
 def expand(given: Sequence[str], out: Path) -> list[Path]:
-    """Files as they are, folders searched recursively, globs expanded; each picture once, in order.
+    """Files as they are, folders searched recursively, globs expanded; each once, in order.
 
-    raises  BadLayout for a path or pattern that names nothing, or a folder without pictures
+    raises  BadLayout for a path or pattern that names nothing, or a folder without pictures and point clouds
     """
     found: dict[Path, None] = {}
     for item in given:
         path = Path(item)
         if path.is_dir():
-            some = [p for p in pictures(path) if not _inside(p, out)]
+            some = views([p for p in files_below(path) if not _inside(p, out)], path)
         elif path.exists() or not glob.has_magic(item):
             some = [path]
         else:
             some = sorted(Path(p) for p in glob.glob(item, recursive=True) if Path(p).is_file())
         if not some:
-            raise BadLayout(f"{printable(item)}: no picture there; wanted PNG, JPEG, TIFF, BMP or WebP files")
+            raise BadLayout(f"{printable(item)}: no picture or point cloud there; {WANTED}")
         found |= dict.fromkeys(some)
     return list(found)
 

@@ -1,4 +1,4 @@
-"""A CSV table as a data set: one line a picture, below a header that names the columns.
+"""A CSV table as a data set: one line a picture or point cloud, below a header that names the columns.
 
     path    relative to the table             label  good, ok, normal, 0 or false; anything else is a defect
     split   train, calibration (validation, val) or test     kind  name of the defect     mask  relative to the table
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from amiss.data.dataset import GOOD, Entry, Listing, SplitName
 from amiss.data.readers import printable
+from amiss.data.views import refuse_mixture
 from amiss.errors import BadLayout, UnreadableFile
 
 _GOOD_LABELS = GOOD | {"0", "0.0", "false"}
@@ -42,7 +43,8 @@ def read_table(table: Path) -> Listing:
             splits[split or "train"].append(entry)
         left_out += split in ("train", "calibration") and entry.defective
     if not any(splits.values()):
-        raise BadLayout(f"{printable(table)}: no rows; wanted one line a picture below the header path,label")
+        raise BadLayout(f"{printable(table)}: no rows; wanted one line a picture or point cloud below the header path,label")
+    refuse_mixture({entry.path for entries in splits.values() for entry in entries}, table)
     notes = []
     if left_out:
         notes.append(f"{left_out} row(s) of train or calibration are not good and are not used: both are for good parts")
@@ -104,7 +106,7 @@ def _entry(table: Path, row: Mapping[str, str], where: str) -> Entry:
     label = row["label"].lower()
     for name in ("path", "label"):
         if not row[name]:
-            wanted = "wanted good, or what is wrong" if name == "label" else "wanted the path of a picture"
+            wanted = "wanted good, or what is wrong" if name == "label" else "wanted the path of a picture or point cloud"
             raise BadLayout(f"{where}: the {name} is empty; {wanted}")
     path = named_file(table.parent, row["path"], where)
     mask = named_file(table.parent, row["mask"], where) if row.get("mask") else None
