@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from amiss.types import Result
 from amiss.viz.card import Card
 from amiss.viz.markup import link, score_format, text, value
 from amiss.viz.strip import Dot, strip
+from amiss.viz.template import filled, policy, template
 
 GOOD = "good"
 _SEVERITY = {"NG": 3, "REVIEW": 2, "OK": 1, "none": 0}  # worst first wherever verdicts are listed
@@ -35,18 +35,12 @@ class Page:
     told: Sequence[str]
 
     def pieces(self) -> Iterator[str]:
-        """The page from its first to its last character; placed strings never contain places themselves."""
-        for index, piece in enumerate(re.split(r"\[\[(\w+)\]\]", self.template)):
-            if index % 2:
-                yield from getattr(self, piece)()
-            else:
-                yield piece
+        """The page from its first to its last character."""
+        return filled(self.template, lambda place: getattr(self, place)())
 
     @cached_property
     def template(self) -> str:
-        from importlib.resources import files
-
-        return files("amiss.viz").joinpath("report_template.html").read_text("utf-8")
+        return template("report_template.html")
 
     @cached_property
     def cards_in_order(self) -> list[Card]:
@@ -82,11 +76,7 @@ class Page:
     # -- head ----------------------------------------------------------------------------------------------------------
 
     def policy(self) -> Iterator[str]:
-        yield "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'"
-        for kind in ("style", "script"):
-            content = self.template.split(f"<{kind}>")[1].split(f"</{kind}>")[0]
-            digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-            yield f"; {kind}-src 'sha256-{digest}'"
+        yield policy(self.template)
 
     def title(self) -> Iterator[str]:
         yield text(self.heading)
