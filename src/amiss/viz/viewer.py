@@ -161,11 +161,11 @@ def _surface(points: Array) -> tuple[Array, Array, float]:
     return  normals (N, 3) int8, 127 long, either way round; sizes (N,) uint8, 64 of them a radius; that radius
     """
     near = min(_AROUND, len(points) - 1)
-    if near < 6:
+    if near < 3:
         up, extent = np.array((0, 0, 127), np.int8), float(np.ptp(points, axis=0).max())
         return np.broadcast_to(up, points.shape), np.full(len(points), 64, np.uint8), 0.02 * extent or 0.02
     centred = points - points.mean(axis=0, dtype=np.float64)
-    found = Neighbours.around(centred, np.inf, most=near)
+    found = Neighbours.of(centred, near)
     _, axes = np.linalg.eigh(covariances(centred, found)[1])
     reaches = found.distances[:, min(_DISC, near) - 1]
     radius = float(np.median(reaches)) or 0.02
