@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from amiss.errors import BadModelFile, BadSample
-from amiss.geometry.cloud import Neighbours, diagonal, mean_around, normals, own_frame, spacing, thinned
+from amiss.geometry.cloud import Neighbours, averaged, diagonal, mean_around, normals, own_frame, spacing, thinned
 from amiss.geometry.fpfh import fpfh
 from amiss.kit.extract import remember, remembered
 from amiss.spread import PointSpread
@@ -84,12 +84,14 @@ class Gauge:
 class CloudFeatures:
     """What is seen of one cloud.
 
-    layers  one (P, 33) array of descriptors a scale     places  (P, 3) float32, in the cloud's own coordinates
+    layers  one (P, 33) array of descriptors a scale; (P, 66) with changes
+    places, normals  (P, 3) float32, in the cloud's own coordinates
     spread  the way back to all points     doubts  what is odd about its scale
     """
 
     layers: list[Array]
     places: Array
+    normals: Array
     spread: PointSpread
     doubts: list[str]
 
@@ -97,9 +99,11 @@ class CloudFeatures:
 class CloudExtractor:
     """FPFH at several scales, averaged over neighbours, with an optional cache on disk."""
 
-    def __init__(self, scales: tuple[float, ...], averaged: float, gauge: Gauge):
-        """scales  radii that a descriptor looks at     averaged  radius that it is averaged over, 0 for none; all in cells"""
-        self.scales, self.averaged, self.gauge = scales, averaged, gauge
+    def __init__(self, scales: tuple[float, ...], averaged: float, gauge: Gauge, *, changes: bool = False):
+        """scales  radii that a descriptor looks at     averaged  radius that it is averaged over, 0 for none; all in cells
+        changes  whether the most that it changes by within that radius is joined to it
+        """
+        self.scales, self.averaged, self.gauge, self.changes = scales, averaged, gauge, changes
         self._names = [f"scale{number}" for number in range(len(scales))]
 
     def __call__(self, sample: Sample, *, cache: Path | None = None) -> CloudFeatures:
@@ -112,35 +116,42 @@ class CloudExtractor:
         doubts = _named(sample, self.gauge.doubts, points)
         for doubt in doubts:
             log.warning("%s: %s", sample.id, doubt)
-        told = f"fpfh {self.scales} {self.averaged} {self.gauge.cell!r}"
+        told = f"fpfh {self.scales} {self.averaged} {self.changes} {self.gauge.cell!r}"
         path = (
             None
             if cache is None
             else cache / f"{sample.digest}-{hashlib.blake2b(told.encode(), digest_size=8).hexdigest()}.npz"
         )
         found = None if path is None else remembered(path)
-        if found is None or set(found) != {*self._names, "places"}:
+        if found is None or set(found) != {*self._names, "places", "normals"}:
             found = _named(sample, self._measured, points, doubts)
             if path is not None:
                 remember(path, found)
-        places = found["places"]
-        return CloudFeatures([found[name] for name in self._names], places, PointSpread(places, points), doubts)
+        places, directions = found["places"], found["normals"]
+        return CloudFeatures([found[name] for name in self._names], places, directions, PointSpread(places, points), doubts)
 
     def _measured(self, points: Array) -> dict[str, Array]:
         """Descriptors by scale, and places."""
-        thin, cells = thinned(own_frame(points), self.gauge.cell)
-        cell = self.gauge.cell
-        near = Neighbours.around(thin, cell * max(*self.scales, self.averaged, _FITTED))
-        directions = normals(thin, near.inside(cell * _FITTED))
-        found = {}
+        cell, origin = self.gauge.cell, points.mean(axis=0, dtype=np.float64)
+        places = averaged(points - origin, thinned(own_frame(points), cell)[1])
+        near = Neighbours.around(places, cell * max(*self.scales, self.averaged, _FITTED))
+        directions = normals(places, near.inside(cell * _FITTED))
+        found = {"places": (places + origin).astype(np.float32), "normals": directions.astype(np.float32)}
+        close = near.inside(cell * self.averaged, least=0)
         for name, radius in zip(self._names, self.scales, strict=True):
-            found[name] = fpfh(thin, directions, near.inside(cell * radius))
-            if self.averaged:
-                found[name] = mean_around(found[name], near.inside(cell * self.averaged, least=0))
-        origin = points.mean(axis=0, dtype=np.float64)
-        sums = [np.bincount(cells, points[:, axis] - origin[axis]) for axis in range(3)]
-        places = np.stack(sums, axis=1) / np.bincount(cells)[:, None] + origin
-        return found | {"places": places.astype(np.float32)}
+            descriptors = fpfh(places, directions, near.inside(cell * radius))
+            found[name] = mean_around(descriptors, close) if self.averaged else descriptors
+            if self.changes:
+                found[name] = np.concatenate([found[name], most_change(descriptors, close)], axis=1)
+        return found
+
+
+def most_change(descriptors: Array, near: Neighbours) -> Array:
+    """The largest difference to a neighbour, channel by channel, (P, C)."""
+    found = np.zeros_like(descriptors)
+    for column in range(near.indices.shape[1]):  # a neighbour that is not there is the place itself
+        np.maximum(found, np.abs(descriptors[near.indices[:, column]] - descriptors), out=found)
+    return found
 
 
 def _lengths(values: list[Any]) -> bool:
