@@ -175,7 +175,7 @@ def _report(look: _Look, dataset: Dataset, category: str) -> DataReport:
         "colours": _tally("grey" if facts.grey else "colour" for facts in look.facts.values() if facts.size),
         "dark": _dark(look.facts.values()),
         "masks_missing": tuple(
-            printable(entry.path) for name, entry in look.listed if name == "test" and entry.defective and entry.mask is None
+            printable(entry.path) for name, entry in look.listed if name == "test" and entry.defective and not entry.marked
         ),
         "masks_odd": look.masks_odd,
         "masks_empty": tuple(look.masks_empty),
