@@ -109,18 +109,26 @@ def test_neither_the_unit_nor_the_order_of_the_points_plays_a_role(data, unit):
     assert point_aupro(shuffled, turned, reach=2.9) == pytest.approx(point_aupro(maps, truths, reach=2.9), abs=1e-12)
 
 
-def test_marks_further_apart_than_three_spacings_are_two_regions():
+def test_marks_further_apart_than_the_reach_are_two_regions():
     # spacing 1; marked 0 1 and 5: a step of 4 parts them. The two are found first, 5 never before the fine ones: overlap 1/2
     cloud, mask = line(0, 1, 2, 3, 4, 5, 6, 7), np.array([1, 1, 0, 0, 0, 1, 0, 0], bool)
     scores = np.array([9, 9, 5, 5, 5, 1, 5, 5.0])
-    assert point_aupro([scores], [(mask, cloud)]) == pytest.approx(1 / 2)
+    assert point_aupro([scores], [(mask, cloud)], reach=3) == pytest.approx(1 / 2)
     assert point_aupro([scores], [(mask, cloud)], reach=4) == pytest.approx(2 / 3)  # one region of three
 
 
 def test_the_spacing_is_that_of_the_whole_cloud_not_of_the_marks():
-    # marked 0 and 4 with nothing marked between them: 4 spacings apart, though each is the other's nearest mark
-    cloud, mask = line(0, 1, 2, 3, 4), np.array([1, 0, 0, 0, 1], bool)
-    assert point_aupro([np.array([9, 5, 5, 5, 1.0])], [(mask, cloud)]) == pytest.approx(1 / 2)
+    # marked 0 and 6 with nothing marked between them: 6 spacings apart, though each is the other's nearest mark
+    cloud, mask = line(0, 1, 2, 3, 4, 5, 6), np.array([1, 0, 0, 0, 0, 0, 1], bool)
+    assert point_aupro([np.array([9, 5, 5, 5, 5, 5, 1.0])], [(mask, cloud)]) == pytest.approx(1 / 2)
+
+
+def test_a_round_mark_on_points_that_lie_at_random_is_one_region():
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        points = np.column_stack([rng.random((4000, 2)), np.zeros(4000)])
+        mask = np.linalg.norm(points[:, :2] - 0.5, axis=1) < 0.1
+        assert len(boxes_around(points, mask, least=1)) == 1
 
 
 def test_regions_of_different_clouds_are_never_joined():
@@ -202,15 +210,18 @@ def test_collecting_a_stream_holds_little_more_than_the_scores():
 # -- boxes -------------------------------------------------------------------------------------------------------------
 
 
+LONG = line(*range(8))
+
+
 def test_a_box_goes_half_a_spacing_beyond_the_points_of_its_region():
-    mask = np.array([1, 1, 0, 0, 0, 0, 1, 0], bool)
-    first, second = sorted(boxes_around(line(*range(8)), mask, least=1), key=lambda box: box.low)
+    mask = np.array([1, 1, 0, 0, 0, 0, 0, 1], bool)
+    first, second = sorted(boxes_around(LONG, mask, least=1), key=lambda box: box.low)
     assert (first.low, first.high) == ((-0.5, 1.5, 4.5), (1.5, 2.5, 5.5))
-    assert (second.low, second.high) == ((5.5, 1.5, 4.5), (6.5, 2.5, 5.5))
+    assert (second.low, second.high) == ((6.5, 1.5, 4.5), (7.5, 2.5, 5.5))
 
 
 def test_crumbs_are_left_out_unless_there_is_nothing_else():
-    mask = np.array([1, 1, 0, 0, 0, 0, 1, 0], bool)
-    assert [box.low[0] for box in boxes_around(line(*range(8)), mask, least=2)] == [-0.5]
-    assert [box.low[0] for box in boxes_around(line(*range(8)), mask, least=10)] == [-0.5]  # the largest stays
-    assert boxes_around(line(*range(8)), np.zeros(8, bool)) == ()
+    mask = np.array([1, 1, 0, 0, 0, 0, 0, 1], bool)
+    assert [box.low[0] for box in boxes_around(LONG, mask, least=2)] == [-0.5]
+    assert [box.low[0] for box in boxes_around(LONG, mask, least=10)] == [-0.5]  # the largest stays
+    assert boxes_around(LONG, np.zeros(8, bool)) == ()

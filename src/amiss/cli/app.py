@@ -233,7 +233,7 @@ def compare(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say whether two runs differ beyond noise: paired bootstrap over the same test pictures."""
+    """Say whether two runs differ beyond noise: paired bootstrap over the same test parts."""
     from amiss.cli.benching import run_compare
     from amiss.cli.console import Console
 

@@ -200,7 +200,7 @@ def _report(look: _Look, dataset: Dataset, category: str) -> DataReport:
         "dark": _dark(look.facts.values()),
         **cloud_fields(look.clouds),
         "masks_missing": tuple(
-            printable(entry.path) for name, entry in look.listed if name == "test" and entry.defective and entry.mask is None
+            printable(entry.path) for name, entry in look.listed if name == "test" and entry.defective and not entry.marked
         ),
         "masks_odd": look.masks_odd,
         "masks_empty": tuple(look.masks_empty),

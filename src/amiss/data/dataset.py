@@ -51,6 +51,11 @@ class Entry:
         name = "good" if good else printable(kind)
         return cls(path, os.path.abspath(path), defective=not good, kind=name, mask=mask, group=group, soft=soft)
 
+    @property
+    def marked(self) -> bool:
+        """Whether its truth says where the defect lies."""
+        return self.mask is not None
+
     def sample(self) -> Sample:
         """Read the picture or cloud."""
         return read_sample(self.path, id=self.id, part=self.part, group=self.group)

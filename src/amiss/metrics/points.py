@@ -5,8 +5,10 @@ Figures are exact, over every point of every cloud, good ones included, and come
 (`EachPart`) weighs them alike.
 
 Clouds have no 8-connected regions. Here a region is a set of marked points linked by steps of at most `reach` spacings of the
-whole cloud, the spacing being the median distance to the nearest other point: what AUPRO on unordered clouds is to mean has
-not been agreed on, and published figures over the pixel grid of an organised scan are near, but not the same.
+whole cloud, the spacing being the median distance to the nearest other point. Five, because a stray point that is a region
+of its own counts as much as the whole defect: of points that lie at random on a surface, three spacings left one round mark
+of 600 in 6 pieces on average, five in one (20 draws). What AUPRO on unordered clouds is to mean has not been agreed on, and
+published figures over the pixel grid of an organised scan are near, but not the same.
 
 Memory: 4 bytes a point (8 where scores are float64), 12 more for each marked one, and one cloud with its search tree.
 """
@@ -29,7 +31,7 @@ from amiss.types import Box
 
 Array = npt.NDArray[Any]
 
-REACH = 3.0
+REACH = 5.0
 LEAST = 10
 
 
@@ -65,16 +67,11 @@ def marked(maps: Iterable[Array], truths: Iterable[tuple[Array, Array]], *, reac
         mask = checked_mask(np.asarray(raw), scores.shape, f"mask {index}")
         if np.shape(points) != (len(scores), 3):
             raise BadSample(f"cloud {index} has shape {np.shape(points)}, its map {scores.shape}; wanted (N, 3) for (N,)")
-        pieces = _regions(np.asarray(points), mask, reach)
+        pieces = np.empty(0, np.int64)
+        if mask.any():
+            pieces = components(np.asarray(points)[mask], reach * spacing(np.asarray(points)))
         areas = np.bincount(pieces)
         yield Part(scores[~mask], scores[mask], 1.0 / areas[pieces], len(areas))
-
-
-def _regions(points: Array, mask: Array, reach: float) -> Array:
-    """The region of each marked point, (M,) numbers from 0."""
-    if not mask.any():
-        return np.empty(0, np.int64)
-    return components(points[mask], reach * spacing(points))
 
 
 def boxes_around(points: Array, mask: Array, *, reach: float = REACH, least: int = LEAST) -> tuple[Box, ...]:
@@ -85,12 +82,13 @@ def boxes_around(points: Array, mask: Array, *, reach: float = REACH, least: int
     points, mask  (N, 3) and (N,) bool     reach  as in `marked`
     least  regions of fewer points are crumbs of the labelling and left out, unless the part has no larger one
     """
-    pieces = _regions(points, mask, reach)
-    if not len(pieces):
+    if not mask.any():
         return ()
-    areas, margin = np.bincount(pieces), spacing(points) / 2
-    kept = np.flatnonzero(areas >= min(least, areas.max()))
-    corners = ((some.min(axis=0) - margin, some.max(axis=0) + margin) for some in (points[mask][pieces == k] for k in kept))
+    gap = spacing(points)
+    pieces = components(points[mask], reach * gap)
+    areas = np.bincount(pieces)
+    kept = [points[mask][pieces == number] for number in np.flatnonzero(areas >= min(least, areas.max()))]
+    corners = ((some.min(axis=0) - gap / 2, some.max(axis=0) + gap / 2) for some in kept)
     return tuple(Box(low=tuple(low.tolist()), high=tuple(high.tolist())) for low, high in corners)
 
 
