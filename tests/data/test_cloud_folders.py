@@ -197,6 +197,12 @@ def test_labels_without_a_cloud_are_orphans(category: Path) -> None:
     assert folder.orphans("part") == (category / "ground_truth/dent/9.txt",)
 
 
+def test_texts_beside_the_masks_of_pictures_are_neither_masks_nor_orphans(tmp_path: Path) -> None:
+    root = put(tmp_path / "part", "train/good/0.png", "test/cut/0.png", "ground_truth/cut/0.txt")
+    folder = Folder(root)
+    assert folder.split("part", "test").entries[0].mask is None and folder.orphans("part") == ()
+
+
 def test_organised_clouds_take_pictures_as_masks(tmp_path: Path) -> None:
     root = put(tmp_path / "part", "train/good/0.tiff", "test/hole/0.tiff")
     mask = np.zeros((12, 9), np.uint8)

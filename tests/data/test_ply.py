@@ -23,6 +23,7 @@ Array = npt.NDArray[Any]
 
 POINTS = bowl()
 KINDS = ("ascii", "binary_little_endian", "binary_big_endian")
+MESHES = [SQUARES, halves(SQUARES), SQUARES[:3] + halves(SQUARES[3:]), halves(SQUARES[:3]) + SQUARES[3:]]
 XYZ = "property float x\nproperty float y\nproperty float z\n"
 
 
@@ -100,7 +101,7 @@ def test_rows_of_nan_and_infinity_are_dropped_and_told(kind: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("polygons", [SQUARES, halves(SQUARES), SQUARES[:3] + halves(SQUARES[3:])], ids=["4", "3", "mixed"])
+@pytest.mark.parametrize("polygons", MESHES, ids=["4", "3", "4 and 3", "3 and 4"])
 def test_faces_of_any_length_make_the_same_surface(kind: str, polygons: list[list[int]], tmp_path: Path) -> None:
     cloud = read(ply_mesh(CUBE, polygons, kind), tmp_path)
     assert cloud.points.shape == (SAMPLED, 3) and cloud.kept is None and cloud.normals is not None
@@ -139,11 +140,13 @@ def test_a_mesh_without_faces_is_a_cloud_of_its_vertices(tmp_path: Path) -> None
         np.testing.assert_array_equal(read(ply_mesh(CUBE, [], kind), tmp_path).points, CUBE)
 
 
-def test_faces_at_a_vertex_that_is_no_point_are_left_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("lost", "side"), [(7, 0), (0, 2)])
+def test_faces_at_a_vertex_that_is_no_point_are_left_out(lost: int, side: int, tmp_path: Path) -> None:
     points = CUBE.copy()
-    points[7] = np.nan  # three squares remain: those at x = 0, y = 0 and z = 0
+    points[lost] = np.nan  # the three squares at the opposite corner remain
     cloud = read(ply_mesh(points, SQUARES), tmp_path)
-    assert (cloud.points.min(axis=1) == 0).all()
+    assert ((cloud.points == side).any(axis=1)).all()
+    assert [(cloud.points[:, axis] == side).sum() for axis in range(3)] == pytest.approx([SAMPLED / 3] * 3, rel=0.01)
 
 
 @pytest.mark.parametrize("corner", [8, -1])
@@ -237,6 +240,13 @@ def test_rows_of_another_width_are_named_by_their_line(tmp_path: Path) -> None:
     lines = ply_cloud(POINTS, "ascii").splitlines()
     lines[20] += b" 1"
     assert "line 21 holds 4 values where others hold 3" in refused(b"\n".join(lines), tmp_path)
+
+
+def test_a_face_that_holds_more_corners_than_it_says_is_refused(tmp_path: Path) -> None:
+    content = ply_mesh(CUBE, SQUARES, "ascii")
+    for row in (b"3 0 1 3 2\n", b"4 0 1 3 2 7\n"):
+        assert "face data" in refused(content.replace(b"4 0 1 3 2\n", row), tmp_path)
+    assert "face data" in refused(content.replace(b"\n4 ", b"\n3 "), tmp_path)  # all of them alike
 
 
 @pytest.mark.parametrize("row", [b"3 0 one 2", b"3 0 1 nan"])

@@ -86,6 +86,12 @@ def test_a_scan_may_have_a_small_hole_closed_by_a_large_facet(patch: int, fine: 
     assert (len(cloud.points) == len(points)) == fine
 
 
+def test_a_sheet_of_few_vertices_is_no_scan() -> None:
+    for side, count in ((45, SAMPLED), (55, 55 * 55)):  # a cell's diagonal is 1 / 44 of the sheet's, or 1 / 54
+        points, faces = sheet(side)
+        assert len(cloud_of_mesh(vertices(points), np.array(faces)).points) == count
+
+
 def test_the_choice_does_not_hang_on_the_unit() -> None:
     points, faces = sheet()
     for scale in (1e-3, 1e3):

@@ -38,7 +38,7 @@ def read_stl(file: BinaryIO, size: int) -> Cloud:
     """
     head = file.read(_HEAD)
     facets = struct.unpack_from("<I", head, 80)[0] if len(head) == _HEAD else -1
-    if head.lstrip()[:5].lower() == b"solid" and size != _HEAD + 50 * facets and b"\0" not in head:
+    if head.lstrip()[:5].lower() == b"solid" and b"\0" not in head:  # as in the number of facets that binary files have there
         corners = _ascii_corners(file, size)
     else:
         corners = _binary_corners(file, facets, size - _HEAD)

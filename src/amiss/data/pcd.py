@@ -163,7 +163,7 @@ def _compressed(file: BinaryIO, header: _Header, rest: int) -> dict[str, Array]:
     raw = lzf.decompress(read_exactly(file, packed), unpacked)
     columns, place = [], 0
     for field in header.fields:
-        columns.append(np.frombuffer(raw, field.dtype, header.points * field.count, place)[:: field.count])
+        columns.append(np.frombuffer(raw, field.dtype, header.points * field.count, place))
         place += header.points * field.size
     return _named(header, columns)
 

@@ -98,7 +98,10 @@ def ascii_faces(element: Element, lines: Sequence[bytes]) -> Array:
         except ValueError as error:
             raise Damaged(f"its {element.name} data hold something that is no number ({error})", AGAIN) from error
 
-    return fans(_walk(element, take))
+    faces = fans(_walk(element, take))
+    if place < len(words):
+        raise Damaged(f"its {element.name} data hold more numbers than their lists say", AGAIN)
+    return faces
 
 
 def _row(element: Element, content: bytes, place: int) -> np.dtype[Any] | None:
