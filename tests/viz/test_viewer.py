@@ -76,7 +76,7 @@ def test_discs_reach_farther_where_points_lie_farther_apart(tmp_path: Path) -> N
     header, blocks = read(written(tmp_path, points, np.zeros(5000)))
     dense, thin = blocks["sizes"][:4000].mean(), blocks["sizes"][4000:].mean()
     assert thin / dense == pytest.approx(2, rel=0.15)
-    assert header["radius"] * dense / 64 == pytest.approx(np.sqrt(6 / np.pi / 4000), rel=0.1)
+    assert header["radius"] * dense / 64 == pytest.approx(np.sqrt(5 / np.pi / 4000), rel=0.1)
 
 
 def test_a_large_cloud_makes_a_page_of_a_stated_size_says_so_and_keeps_the_highest_scores(tmp_path: Path) -> None:

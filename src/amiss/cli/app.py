@@ -79,9 +79,12 @@ def predict(
     model: Model,
     paths: Annotated[list[str], typer.Argument(help="Pictures or clouds, folders (searched recursively), or globs in quotes.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results.csv, overlays/ and report.html.")],
-    overlays: Annotated[bool, typer.Option("--overlays/--no-overlays", help="Write a heat map over every picture.")] = True,
+    overlays: Annotated[bool, typer.Option("--overlays/--no-overlays", help="Write a heat map over every part.")] = True,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write the HTML report.")] = True,
     pictures: Annotated[int, typer.Option(min=0, help="How many parts, worst first, have pictures in the report.")] = 200,
+    viewers: Annotated[
+        int, typer.Option(min=0, help="How many point clouds, worst first, get a page that turns them, in overlays/.")
+    ] = 20,
     skip_unreadable: Skip = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -91,7 +94,7 @@ def predict(
     from amiss.cli.judging import run_predict
     from amiss.viz.inspection import Options
 
-    options = Options(overlays=overlays, report=report, pictures=pictures, skip_unreadable=skip_unreadable)
+    options = Options(overlays=overlays, report=report, pictures=pictures, viewers=viewers, skip_unreadable=skip_unreadable)
     run_predict(model, paths, out, options, Console(quiet=quiet, as_json=as_json))
 
 

@@ -18,7 +18,7 @@ from amiss.viz.overlay import overlay, thumbnail
 Array = npt.NDArray[Any]
 
 PAPER = (240, 242, 244)
-_FULL = 210  # light of a surface that faces the lamp
+_FULL = 194  # light of a surface that faces the lamp; the colours of a map are to stand out from it
 _GREYS = np.minimum(np.arange(256)[:, None] * (0.98, 1.0, 1.02), 255).astype(np.uint8)  # (256, 3); the first is paper
 _GREYS[0] = PAPER
 _FINER = 2  # pixels of the drawing to one of the picture, along an edge
@@ -56,14 +56,12 @@ def draw(points: Array, scores: Array, view: View, side: int) -> Drawing:
 
     points  (N, 3) finite     scores  (N,), NaN counts as the lowest     side  of the square picture, pixels
     """
-    import cv2
-
     fine, scores = side * _FINER, _numbers(scores)
     depth = _Depth.of(points, scores, view, fine)
     factor = fine / len(depth.height)
-    height, over = (_enlarged(image, fine) for image in (depth.height * factor, depth.scores))
-    inside = _enlarged(cv2.GaussianBlur(depth.filled.astype(np.float32), (3, 3), 0), fine) > 0.5
-    light = np.where(inside, _light(height, factor * depth.radius), np.uint8(0))
+    height, over = _enlarged(_blurred(depth.height, 0.6 * depth.radius) * factor, fine), _enlarged(depth.scores, fine)
+    inside = _enlarged(depth.filled.astype(np.float32), fine) > 0.5
+    light = np.where(inside, _light(height), np.uint8(0))
     return Drawing(_GREYS[light], np.where(inside, over, np.float32(np.nan)), side)
 
 
@@ -93,7 +91,7 @@ class _Depth:
         front = cv2.erode(grown, _disc(radius)).ravel()
         seen = height >= front[cells] - radius
         sums = (np.bincount(cells[seen], values, side * side) for values in (None, height[seen], scores[seen]))
-        count, high, over = (_evened(values.reshape(side, side), radius) for values in sums)
+        count, high, over = (_blurred(values.reshape(side, side), 0.4 * radius) for values in sums)
         known = np.maximum(count, 1e-9)
         return cls(high / known, over / known, filled & (count > 1e-6), radius)
 
@@ -118,10 +116,10 @@ def _resolution(view: View, points: Array, most: int) -> tuple[int, float]:
     return finest, float(np.clip(_GAPLESS * spacing * finest, 1.0, _RADIUS))
 
 
-def _evened(image: Array, radius: float) -> Array:
+def _blurred(image: Array, sigma: float) -> Array:
     import cv2
 
-    return np.asarray(cv2.GaussianBlur(image.astype(np.float32), (0, 0), radius / 2.5))
+    return np.asarray(cv2.GaussianBlur(image.astype(np.float32, copy=False), (0, 0), sigma))
 
 
 def _disc(radius: float) -> Array:
@@ -132,25 +130,27 @@ def _disc(radius: float) -> Array:
 
 
 def _enlarged(image: Array, side: int) -> Array:
+    """An image (D, D) as (side, side), smooth: doubled and evened step by step, since large blurs are slow."""
     import cv2
 
-    return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC))
+    while 2 * len(image) < side:
+        image = _blurred(cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR), 1.0)
+    return _blurred(cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR), 0.8)
 
 
-def _light(height: Array, evened: float) -> Array:
+def _light(height: Array) -> Array:
     """How light a surface is that is lit from the upper left, and darker below its surroundings, (S, S) uint8 from 1 on.
 
-    height  (S, S), pixels, towards the viewer     evened  pixels over which its noise is
+    height  (S, S), pixels, towards the viewer
     """
     import cv2
 
-    height = cv2.GaussianBlur(height, (0, 0), max(0.6 * evened, 0.8))
     across, down = (cv2.Sobel(height, cv2.CV_32F, *order, ksize=3, scale=1 / 8) for order in ((1, 0), (0, 1)))
     lit = -across * _LIGHT[0] + down * _LIGHT[1] + _LIGHT[2]
     lit = np.maximum(lit / np.sqrt(across**2 + down**2 + 1) + _ROUND, 0) / (1 + _ROUND)
     reach = len(height) / 60
     coarse = cv2.resize(height, (120, 120), interpolation=cv2.INTER_AREA)  # the blur is of two of these pixels
-    around = _enlarged(cv2.GaussianBlur(coarse, (0, 0), 2), len(height))
+    around = _enlarged(_blurred(coarse, 2), len(height))
     light = _AMBIENT + (1 - _AMBIENT) * lit + 0.3 * np.clip((height - around) / reach, -0.5, 0.25)
     return np.asarray(np.clip(light * _FULL, 1, 255), np.uint8)
 

@@ -30,7 +30,7 @@ Array = npt.NDArray[Any]
 MOST = 50_000  # points that a page holds
 _KEPT = 0.2  # share of them that are the highest-scored ones of the cloud
 _AROUND = 24  # neighbours that a normal is fitted to
-_DISC = 6  # a point is drawn as far as its sixth neighbour, so that few gaps are left
+_DISC = 5  # a point is drawn as far as its fifth neighbour, so that few gaps are left
 _AIR = 1.03  # from the middle to the border, in distances to the farthest point
 
 
