@@ -139,12 +139,15 @@ class Truth:
     boxes: tuple[Box, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.mask is not None:
-            if self.mask.ndim != 2 or self.mask.dtype != np.bool_:
-                raise BadSample(f"a mask is (H, W) bool; met {self.mask.shape} {self.mask.dtype}")
-            object.__setattr__(self, "mask", _readonly(self.mask))
-            if not self.label and self.mask.any():
-                raise BadSample("a part labelled good has a mask that marks a defect; correct one of the two")
+        for name, axes, shape in (("mask", 2, "(H, W)"), ("point_mask", 1, "(N,)")):
+            mask, word = getattr(self, name), name.replace("_", " ")
+            if mask is None:
+                continue
+            if mask.ndim != axes or mask.dtype != np.bool_:
+                raise BadSample(f"a {word} is {shape} bool; met {mask.shape} {mask.dtype}")
+            object.__setattr__(self, name, _readonly(mask))
+            if not self.label and mask.any():
+                raise BadSample(f"a part labelled good has a {word} that marks a defect; correct one of the two")
 
 
 @dataclass(frozen=True, kw_only=True)
