@@ -1,0 +1,1 @@
+"""Points in space; numpy and scipy only."""
