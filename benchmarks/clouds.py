@@ -2,8 +2,8 @@
 
     python benchmarks/clouds.py patchcore [--seeds 0 1 2 3 4] [--size 0.05] [--partial] [--field NAME=VALUE] [--judged 10]
 
-For each shape and seed the method learns from 4 good clouds in any pose and judges --judged good and as many defective ones, the
-kinds of defects in turn. Point AUROC over all points of a shape's clouds. Mean over shapes; the spread is that between seeds.
+For each shape and seed the method learns from 4 good clouds in any pose and judges --judged good and as many defective ones,
+the kinds of defects in turn. Point AUROC over all points of a shape's clouds. Mean over shapes; the spread is between seeds.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class Figures:
 
 
 def measured(detector: Detector, name: str, seed: int, asked: argparse.Namespace) -> Figures:
-    seen = {"points": asked.points, "partial": asked.partial}
-    detector.fit(scans.samples(1000 * seed, GOOD, name, points=asked.points, partial=asked.partial and asked.learn_partial))
-    well = scans.samples(1000 * seed + 1, asked.judged, name, **seen)
-    ill = scans.defective_samples(1000 * seed + 2, asked.judged, name, size=asked.size, **seen)
+    points, partial = asked.points, asked.partial
+    detector.fit(scans.samples(1000 * seed, GOOD, name, points=points, partial=partial and asked.learn_partial))
+    well = scans.samples(1000 * seed + 1, asked.judged, name, points=points, partial=partial)
+    ill = scans.defective_samples(1000 * seed + 2, asked.judged, name, size=asked.size, points=points, partial=partial)
     started = time.perf_counter()
     results = list(detector.predict([*well, *(sample for sample, _ in ill)]))
     seconds = (time.perf_counter() - started) / len(results)
@@ -58,7 +58,7 @@ def measured(detector: Detector, name: str, seed: int, asked: argparse.Namespace
     )
 
 
-def spread(values: npt.ArrayLike) -> str:
+def spread(values: npt.NDArray[np.float64]) -> str:
     return f"{np.mean(values):.3f} ± {np.std(values):.3f}"
 
 

@@ -156,24 +156,33 @@ def test_a_good_part_has_no_marked_defect() -> None:
         Truth(label=False, mask=mask)
 
 
+def test_a_point_mask_is_boolean_and_read_only() -> None:
+    truth = Truth(label=True, kind="hole", point_mask=np.array([False, True, False]))
+    assert truth.point_mask is not None and truth.point_mask.tolist() == [False, True, False]
+    with pytest.raises(ValueError, match="read-only"):
+        truth.point_mask[0] = True
+
+
+@pytest.mark.parametrize("mask", [np.zeros(4, np.uint8), np.zeros((4, 1), bool), np.zeros((), bool)])
+def test_any_other_point_mask_is_refused(mask: Any) -> None:
+    with pytest.raises(BadSample, match=r"a point mask is \(N,\) bool; met"):
+        Truth(label=True, point_mask=mask)
+
+
+def test_a_good_part_has_no_marked_points() -> None:
+    assert Truth(label=False, point_mask=np.zeros(3, bool)).point_mask is not None
+    with pytest.raises(BadSample, match="labelled good has a point mask that marks a defect"):
+        Truth(label=False, point_mask=np.array([False, True, False]))
+
+
 def test_a_defect_may_be_known_without_its_place() -> None:
     assert Truth(label=True).mask is None
     assert Truth(label=True, mask=np.zeros((2, 2), bool)).label
 
 
-def test_marked_points_are_boolean_and_read_only() -> None:
-    truth = Truth(label=True, point_mask=np.array([False, True]))
-    assert truth.point_mask is not None and truth.point_mask.tolist() == [False, True]
-    with pytest.raises(ValueError, match="read-only"):
-        truth.point_mask[0] = True
-    for other in (np.zeros(4, np.uint8), np.zeros((4, 1), bool)):
-        with pytest.raises(BadSample, match=r"a point_mask is \(N,\) bool; met"):
-            Truth(label=True, point_mask=other)
-
-
 def test_a_good_part_has_neither_marked_points_nor_boxes() -> None:
     assert Truth(label=False, point_mask=np.zeros(3, bool)).point_mask is not None
-    with pytest.raises(BadSample, match="labelled good has a point_mask that marks a defect"):
+    with pytest.raises(BadSample, match="labelled good has a point mask that marks a defect"):
         Truth(label=False, point_mask=np.ones(3, bool))
     with pytest.raises(BadSample, match="labelled good has 1 boxes"):
         Truth(label=False, boxes=(Box(low=(0, 0, 0), high=(1, 1, 1)),))

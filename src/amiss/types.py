@@ -152,15 +152,15 @@ class Truth:
     boxes: tuple[Box, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, ndim, shape in (("mask", 2, "(H, W)"), ("point_mask", 1, "(N,)")):
-            mask = getattr(self, name)
+        for name, axes, shape in (("mask", 2, "(H, W)"), ("point_mask", 1, "(N,)")):
+            mask, word = getattr(self, name), name.replace("_", " ")
             if mask is None:
                 continue
-            if mask.ndim != ndim or mask.dtype != np.bool_:
-                raise BadSample(f"a {name} is {shape} bool; met {mask.shape} {mask.dtype}")
+            if mask.ndim != axes or mask.dtype != np.bool_:
+                raise BadSample(f"a {word} is {shape} bool; met {mask.shape} {mask.dtype}")
             object.__setattr__(self, name, _readonly(mask))
             if not self.label and mask.any():
-                raise BadSample(f"a part labelled good has a {name} that marks a defect; correct one of the two")
+                raise BadSample(f"a part labelled good has a {word} that marks a defect; correct one of the two")
         if not self.label and self.boxes:
             raise BadSample(f"a part labelled good has {len(self.boxes)} boxes around defects; correct one of the two")
 
