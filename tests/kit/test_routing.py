@@ -81,6 +81,21 @@ def test_routes_equal_the_loops(soft: float) -> None:
     assert used == ({1} if soft == 0 else {1, 2})
 
 
+def test_a_cloud_unlike_all_good_ones_is_known_to_be() -> None:
+    clouds, _ = kinds(4, 6)
+    router, member = Router.of(clouds, 4, np.random.default_rng(0))
+    assert not any(router.route(blocks, 0.1).far for blocks in [*clouds, *kinds(4, 6)[0]])
+    for centre in range(4):
+        of_it = [blocks for blocks, mine in zip(clouds, member, strict=True) if mine == centre]
+        farthest = max(router.route(blocks, 0.1).distances[centre] for blocks in of_it)
+        assert router.reaches[centre] == pytest.approx(farthest)
+        for times, far in ((2.9, False), (3.1, True)):
+            way = router.centres[centre] + times * farthest * np.eye(21)[0]
+            blocks = [part * scale for part, scale in zip(np.split(way, [5, 10, 13]), router.scales, strict=True)]
+            assert router.route(blocks, 0.1).far is far
+    assert router.route([10 * block for block in clouds[0]], 0.1).far
+
+
 def test_what_a_cloud_is_like_as_a_whole_is_made_of_its_four_blocks() -> None:
     points, _ = surface(np.random.default_rng(0), 500)
     local = np.random.default_rng(1).random((500, 7)).astype(np.float32)

@@ -1,14 +1,15 @@
 """One model for many kinds of parts: which kind a cloud is of, without being told.
 
 What a cloud is like as a whole becomes a vector; the good clouds' vectors are clustered; a cloud goes to the nearest centre,
-and to the second nearest as well where the two are about as near.
+and to the second nearest as well where the two are about as near. A cloud that is far from all of them, a scan from one side
+among whole ones, is known to be so, and may be routed by something else.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 BINS = 64
 _MOST = 20  # kinds that are looked for where their number is not given
+_FAR = 3.0  # times as far as the farthest good cloud: new whole scans of made parts are up to 1.6, scans from one side 9 to 34
 _CLEAR = 0.5  # least silhouette of several kinds; single kinds of made parts have 0.15 to 0.36, cut in two
 
 
@@ -47,20 +49,31 @@ class Route:
     """Where a cloud goes.
 
     centre     the nearest     used  it alone, or it and the second nearest
-    distances  (K,) to all centres
+    distances  (K,) to all centres     far  whether it is unlike every good cloud
     """
 
     centre: int
     used: tuple[int, ...]
     distances: Array
+    far: bool = False
+
+    @classmethod
+    def of(cls, distances: Array, soft: float) -> Route:
+        """distances  (K,)     soft  the second nearest counts too where it is farther by less than this share"""
+        order = np.argsort(distances, kind="stable")
+        close = len(order) > 1 and distances[order[1]] - distances[order[0]] < soft * distances[order[0]]
+        return cls(int(order[0]), tuple(order[: 1 + close].tolist()), distances)
 
 
 @dataclass(frozen=True, eq=False)
 class Router:
-    """centres  (K, D) float64, blocks joined and divided     scales  (4,) what each block is divided by"""
+    """centres  (K, D) float64, blocks joined and divided     scales  (4,) what each block is divided by
+    reaches  (K,) how far the farthest good cloud of each centre is from it
+    """
 
     centres: Array
     scales: Array
+    reaches: Array
 
     @classmethod
     def of(
@@ -75,14 +88,15 @@ class Router:
         scales = np.array([_spread(np.stack(block)) for block in zip(*clouds, strict=True)])
         vectors = np.stack([_joined(blocks, scales) for blocks in clouds])
         centres = _centres(vectors, count, rng, how)
-        return cls(centres, scales), squared_distances(vectors, centres).argmin(axis=1)
+        distances = np.sqrt(squared_distances(vectors, centres))
+        member = distances.argmin(axis=1)
+        reaches = np.array([distances[member == k, k].max(initial=0) for k in range(len(centres))])
+        return cls(centres, scales, reaches), member
 
     def route(self, blocks: Sequence[Array], soft: float) -> Route:
-        """soft  the second nearest centre counts too where it is farther by no more than this share"""
-        distances = np.sqrt(squared_distances(_joined(blocks, self.scales)[None], self.centres)[0])
-        order = np.argsort(distances, kind="stable")
-        close = len(order) > 1 and distances[order[1]] - distances[order[0]] < soft * distances[order[0]]
-        return Route(int(order[0]), tuple(order[: 1 + close].tolist()), distances)
+        """By what a cloud is like as a whole; soft  as in Route.of"""
+        found = Route.of(np.sqrt(squared_distances(_joined(blocks, self.scales)[None], self.centres)[0]), soft)
+        return replace(found, far=bool(found.distances[found.centre] > _FAR * self.reaches[found.centre]))
 
 
 def _spread(block: Array) -> float:
