@@ -28,6 +28,8 @@ DATASETS = {  # the more particular a layout, the later it stands: a foreign roo
     "real_iad": "amiss.data.real_iad:RealIad",
     "magnetic_tile": "amiss.data.magnetic_tile:MagneticTile",
     "elpv": "amiss.data.elpv:Elpv",
+    "real3d_ad": "amiss.data.real3d_ad:Real3dAd",
+    "anomaly_shapenet": "amiss.data.anomaly_shapenet:AnomalyShapenet",
 }
 BACKBONES = {
     "efficientnet_lite0": "amiss.backbones.efficientnet_lite:load",

@@ -18,7 +18,7 @@ from amiss.data.dataset import GOOD, Dataset, Entry, Listing
 from amiss.data.layouts import looks_like
 from amiss.data.readers import printable
 from amiss.data.table import read_table
-from amiss.data.tree import read_category, refuse_depth
+from amiss.data.tree import learns_from_good, read_category, refuse_depth
 from amiss.data.views import WANTED, files_below, passed_over, views
 from amiss.errors import BadLayout
 
@@ -48,7 +48,7 @@ class Folder(Dataset):
         if not path.is_dir():
             self.layout, self._found = "csv", read_table(path)
         elif (path / "train").is_dir():
-            self.layout, self._found = "mvtec", read_category(path)
+            self.layout, self._found = "mvtec", _category(path)
         else:
             self.layout, self._found = "bare", _unlabelled(path) if unlabelled else _bare(path)
         resolved = path.resolve()
@@ -60,6 +60,12 @@ class Folder(Dataset):
 
     def _list(self, category: str) -> Listing:
         return self._found
+
+
+def _category(root: Path) -> Listing:
+    if not learns_from_good(root) and (hint := looks_like(root, Folder)):
+        raise BadLayout(f"{printable(root / 'train')}: it holds no folder named good (or ok){hint}")
+    return read_category(root)
 
 
 def _bare(root: Path) -> Listing:
