@@ -11,11 +11,12 @@ import numpy.typing as npt
 
 from tests.clouds import surface
 from tests.data import files
-from tests.data.cloud_files import pcd, text
+from tests.data.cloud_files import pcd, sheet, stl, text
 
 Array = npt.NDArray[Any]
 POINTS = 900
 BUMP = 0.35
+SIDE = 30
 
 
 class Scans:
@@ -71,4 +72,45 @@ def anomaly_shapenet(root: Path, categories: Sequence[str] = ("ashtray0", "bowl3
     return root
 
 
-MAKERS = {"real3d_ad": real3d_ad, "anomaly_shapenet": anomaly_shapenet}
+def mesh(seed: int, *, bump: bool) -> tuple[Array, Array, Array]:
+    """Vertices (SIDE * SIDE, 3) of a curved sheet some 4 across, facets (F, 3), and which vertices lie on a bump."""
+    rng = np.random.default_rng(seed)
+    points, faces = sheet(SIDE)
+    points = points * np.float32(4 / SIDE)
+    points[:, 2] = 0.1 * points[:, 0] ** 2 + 0.05 * points[:, 0] * points[:, 1] + rng.normal(0, 0.01, len(points))
+    away = np.linalg.norm(points[:, :2] - rng.uniform(1, 3, 2), axis=1)
+    marked = (away < BUMP) & bump
+    points[marked, 2] += (2 * BUMP * (1 - (away[marked] / BUMP) ** 2) + 0.05).astype(np.float32)
+    return points, np.array(faces), marked
+
+
+MULSEN = {
+    "good": {"0": 0, "1": 0},
+    "crack": {"2": 1, "10": 0, "11": 1},  # of 10 the scan is good; the other labels say otherwise
+    "hole": {"0": 1},
+}
+
+
+def mulsen_ad(root: Path, categories: Sequence[str] = ("capsule", "nut")) -> Path:
+    """With pictures of the other sensors, which are not read. Places are listed with six decimals."""
+    for seed, category in enumerate(categories):
+        folder = root / category
+        for number in range(4):
+            points, faces, _ = mesh(100 * seed + number, bump=False)
+            files.written(folder / f"Pointcloud/train/{number}.stl", stl(points[faces]))
+            files.written(folder / f"Infrared/train/{number}.png", b"never read")
+        for kind, labels in MULSEN.items():
+            rows = ["object,label1,label2,label3"]
+            for place, (number, label) in enumerate(labels.items(), start=10 * len(kind)):
+                points, faces, marked = mesh(100 * seed + place, bump=label == 1)
+                files.written(folder / f"Pointcloud/test/{kind}/{number}.stl", stl(points[faces]))
+                files.written(folder / f"RGB/test/{kind}/{number}.png", b"never read")
+                rows.append(f"{category},{int(kind != 'good')},1,{label}")
+                if label:
+                    lines = "".join(f"{x:.6f},{y:.6f},{z:.6f}\n" for x, y, z in points[marked].tolist())
+                    files.written(folder / f"Pointcloud/GT/{kind}/{number}.txt", lines.encode())
+            files.written(folder / f"RGB/GT/{kind}/data.csv", "\n".join([*rows, ""]).encode())
+    return root
+
+
+MAKERS = {"real3d_ad": real3d_ad, "anomaly_shapenet": anomaly_shapenet, "mulsen_ad": mulsen_ad}

@@ -20,14 +20,14 @@ CATEGORIES = {
     "mvtec_ad": ("bottle", "screw"), "mpdd": ("bracket_black", "tubes"), "btad": ("01", "02", "03"),
     "mvtec_loco": ("box", "juice_bottle"), "adam3d": ("1m1", "spurgear"), "visa": ("candle", "pcb1"),
     "real_iad": ("audiojack", "zipper"), "magnetic_tile": ("tile",), "elpv": ("mono", "poly"),
-    "real3d_ad": ("airplane", "shell"), "anomaly_shapenet": ("ashtray0", "bowl3"),
+    "real3d_ad": ("airplane", "shell"), "anomaly_shapenet": ("ashtray0", "bowl3"), "mulsen_ad": ("capsule", "nut"),
 }  # fmt: skip
 CLOUDS = sorted(miniatures_3d.MAKERS)
 # train, calibration, good and defective in test
 COUNTS = {
     "mvtec_ad": (4, 0, 2, 4), "mpdd": (4, 0, 2, 4), "btad": (3, 0, 2, 2), "mvtec_loco": (4, 3, 2, 3), "adam3d": (3, 2, 2, 2),
     "visa": (3, 0, 2, 3), "real_iad": (10, 0, 8, 2), "magnetic_tile": (8, 0, 2, 4), "elpv": (8, 0, 2, 3),
-    "real3d_ad": (4, 0, 2, 3), "anomaly_shapenet": (4, 0, 2, 3),
+    "real3d_ad": (4, 0, 2, 3), "anomaly_shapenet": (4, 0, 2, 3), "mulsen_ad": (4, 0, 3, 3),
 }  # fmt: skip
 
 
@@ -139,7 +139,7 @@ def test_listing_opens_no_cloud(name: str, roots: dict[str, Path], monkeypatch: 
         list(dataset.split(dataset.categories[0], "train").samples)
 
 
-@pytest.mark.parametrize("name", ["mvtec_ad", "mpdd", "btad", "mvtec_loco", "adam3d", "visa", "magnetic_tile"])
+@pytest.mark.parametrize("name", ["mvtec_ad", "mpdd", "btad", "mvtec_loco", "adam3d", "visa", "magnetic_tile", "mulsen_ad"])
 def test_a_missing_mask_takes_no_other_ones_place(name: str, roots: dict[str, Path], tmp_path: Path) -> None:
     root = shutil.copytree(roots[name], tmp_path / "data")
     if name == "visa":
@@ -198,7 +198,7 @@ def test_a_root_one_folder_too_low_names_the_one_above(name: str, inside: str, r
     assert complaint(name, roots[name] / inside).endswith(f"; the folder above fits: give {roots[name]}")
 
 
-@pytest.mark.parametrize("name", ["mvtec_ad", "mpdd", "btad", "mvtec_loco", "adam3d"])
+@pytest.mark.parametrize("name", ["mvtec_ad", "mpdd", "btad", "mvtec_loco", "adam3d", "real3d_ad", "mulsen_ad"])
 def test_the_folder_of_one_category_is_a_data_set_of_one(
     name: str, roots: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

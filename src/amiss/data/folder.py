@@ -74,12 +74,12 @@ def _bare(root: Path) -> Listing:
         raise BadLayout(
             f"{printable(root)} holds the categories {', '.join(categories)}; give the folder of one{looks_like(root, Folder)}"
         )
+    if hint := looks_like(root, Folder):
+        raise BadLayout(f"{printable(root)}: a bare folder is taken as good parts only, but this is none{hint}")
     files = files_below(root)
     found = views(files, root)
     if not found:
         raise BadLayout(f"{printable(root)}: no picture or point cloud in it or below it; {WANTED}")
-    if hint := looks_like(root, Folder):
-        raise BadLayout(f"{printable(root)}: a bare folder is taken as good parts only, but this is none{hint}")
     if suspects := sorted(_suspects(found, root)):
         raise BadLayout(
             f"{printable(root)}: a bare folder is taken as good parts only, but it holds {', '.join(suspects)}; give the "
