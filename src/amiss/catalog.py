@@ -31,6 +31,7 @@ DATASETS = {  # the more particular a layout, the later it stands: a foreign roo
     "real3d_ad": "amiss.data.real3d_ad:Real3dAd",
     "anomaly_shapenet": "amiss.data.anomaly_shapenet:AnomalyShapenet",
     "mulsen_ad": "amiss.data.mulsen_ad:MulsenAd",
+    "mvtec_3d": "amiss.data.mvtec_3d:Mvtec3d",
 }
 BACKBONES = {
     "efficientnet_lite0": "amiss.backbones.efficientnet_lite:load",

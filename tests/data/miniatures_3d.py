@@ -12,11 +12,13 @@ import numpy.typing as npt
 from tests.clouds import surface
 from tests.data import files
 from tests.data.cloud_files import pcd, sheet, stl, text
+from tests.data.test_organised import tiff
 
 Array = npt.NDArray[Any]
 POINTS = 900
 BUMP = 0.35
 SIDE = 30
+GRID = (32, 40)
 
 
 class Scans:
@@ -113,4 +115,33 @@ def mulsen_ad(root: Path, categories: Sequence[str] = ("capsule", "nut")) -> Pat
     return root
 
 
-MAKERS = {"real3d_ad": real3d_ad, "anomaly_shapenet": anomaly_shapenet, "mulsen_ad": mulsen_ad}
+def scan(seed: int, *, bump: bool) -> tuple[Array, Array]:
+    """A grid (H, W, 3) in metres that faces the camera, zero around the part, and the mask (H, W) of a bump on it."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[: GRID[0], : GRID[1]]
+    x, y = (columns - GRID[1] / 2) / 400, (rows - GRID[0] / 2) / 400
+    z = 0.5 + 2 * x**2 + x * y + rng.normal(0, 1e-4, GRID)
+    place = np.hypot(rows - rng.integers(14, 18), columns - rng.integers(14, 26))
+    marked = (place < 6) & bump
+    z = z - 0.01 * np.where(marked, 1 - (place / 6) ** 2, 0)
+    grid = np.stack([x, y, z], axis=2).astype(np.float32)
+    grid[np.hypot(rows - GRID[0] / 2, (columns - GRID[1] / 2) * 0.75) > 14.5] = 0
+    return grid, marked
+
+
+def mvtec_3d(root: Path, categories: Sequence[str] = ("bagel", "cable_gland")) -> Path:
+    """With pictures beside the scans, which are not read; good test scans have masks that mark nothing."""
+    for seed, category in enumerate(categories):
+        parts = [(f"{split}/good", count) for split, count in (("train", 4), ("validation", 3), ("test", 2))]
+        for place, (folder, count) in enumerate([*parts, ("test/combined", 1), ("test/hole", 2)]):
+            for number in range(count):
+                name = root / category / folder
+                grid, marked = scan(1000 * seed + 100 * place + number, bump=place > 2)
+                files.written(name / f"xyz/{number:03d}.tiff", tiff(grid))
+                files.written(name / f"rgb/{number:03d}.png", b"never read")
+                if folder.startswith("test"):
+                    files.written(name / f"gt/{number:03d}.png", files.encoded(marked * np.uint8(255), ".png"))
+    return root
+
+
+MAKERS = {"real3d_ad": real3d_ad, "anomaly_shapenet": anomaly_shapenet, "mulsen_ad": mulsen_ad, "mvtec_3d": mvtec_3d}
