@@ -68,12 +68,13 @@ def test_only_templates_and_prototypes_are_learned_from(real3d: Path) -> None:
 
 def test_a_defect_without_a_word_of_its_own_is_called_defective(shapenet: Path) -> None:
     folder = shapenet / "pcd/ashtray0"
-    for name in ("ashtray0_7", "ashtray0_good3"):
+    for name in ("ashtray0_7", "ashtray0_good3", "ashtray0_ashtray05_2"):
         (folder / "test" / f"{name}.pcd").write_bytes(pcd(bowl()))
         (folder / "GT" / f"{name}.txt").write_bytes(text(np.ones((3, 4)), ","))
     found = listed(AnomalyShapenet(shapenet))
     assert [found[f"{name}.pcd"].kind for name in ("ashtray0_7", "ashtray0_good3")] == ["defective", "defective"]
     assert found["ashtray0_good3.pcd"].defective  # "good" says nothing here
+    assert found["ashtray0_ashtray05_2.pcd"].kind == "ashtray"  # the category's name is dropped once, as a whole word
 
 
 # points and labels

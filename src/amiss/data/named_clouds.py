@@ -136,7 +136,7 @@ def _is_template(path: Path) -> bool:
 
 def _kind(stem: str, category: str) -> str:
     """The words of a name that say what is wrong: 12_bulge_cut and ashtray0_bulge3 are both a bulge."""
-    words = [re.sub(r"\d+$", "", word) for word in stem.lower().removeprefix(category.lower()).split("_")]
+    words = [re.sub(r"\d+$", "", word) for word in stem.lower().removeprefix(f"{category.lower()}_").split("_")]
     kind = printable("_".join(word for word in words if word and word not in _VARIANTS))
     return "defective" if not kind or kind in GOOD else kind
 
