@@ -28,6 +28,10 @@ DATASETS = {  # the more particular a layout, the later it stands: a foreign roo
     "real_iad": "amiss.data.real_iad:RealIad",
     "magnetic_tile": "amiss.data.magnetic_tile:MagneticTile",
     "elpv": "amiss.data.elpv:Elpv",
+    "real3d_ad": "amiss.data.real3d_ad:Real3dAd",
+    "anomaly_shapenet": "amiss.data.anomaly_shapenet:AnomalyShapenet",
+    "mulsen_ad": "amiss.data.mulsen_ad:MulsenAd",
+    "mvtec_3d": "amiss.data.mvtec_3d:Mvtec3d",
 }
 BACKBONES = {
     "efficientnet_lite0": "amiss.backbones.efficientnet_lite:load",
