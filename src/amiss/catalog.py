@@ -9,6 +9,7 @@ from amiss.fields import unknown
 
 DETECTORS = {
     "patchcore": "amiss.methods.patchcore:PatchCore",
+    "ismp": "amiss.methods.ismp:ISMP",
     "padim": "amiss.methods.padim:PaDiM",
     "spade": "amiss.methods.spade:SPADE",
     "rad": "amiss.methods.rad:RAD",
