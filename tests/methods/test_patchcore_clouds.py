@@ -22,7 +22,7 @@ Array = npt.NDArray[Any]
 
 @pytest.fixture(scope="module")
 def fitted() -> PatchCore:
-    return PatchCore(bank=1000).fit(good_clouds(3))
+    return PatchCore(places=1000).fit(good_clouds(3))
 
 
 def one(detector: PatchCore, sample: Sample) -> Result:
@@ -50,8 +50,8 @@ def test_point_maps_have_a_value_for_every_point_and_peak_at_the_named_place(fit
 def test_a_unit_a_thousand_times_smaller_changes_no_score() -> None:
     small, large = good_clouds(3), [scaled(sample, 1000) for sample in good_clouds(3)]
     bad = [sample for sample, _ in bad_clouds(3)]
-    here = judged(PatchCore(bank=500).fit(small), bad)
-    there = judged(PatchCore(bank=500).fit(large), [scaled(sample, 1000) for sample in bad])
+    here = judged(PatchCore(places=500).fit(small), bad)
+    there = judged(PatchCore(places=500).fit(large), [scaled(sample, 1000) for sample in bad])
     np.testing.assert_allclose(here, there, rtol=2e-2)
     assert np.argsort(here).tolist() == np.argsort(there).tolist()
 
@@ -93,7 +93,7 @@ def test_a_scan_too_thin_for_the_cells_is_named(fitted: PatchCore, caplog: pytes
 
 def test_clouds_larger_than_the_most_are_seen_in_larger_cells() -> None:
     samples = good_clouds(2)
-    coarse = PatchCore(bank=200, most=500).fit(samples)
+    coarse = PatchCore(places=200, most=500).fit(samples)
     result = one(coarse, samples[0])
     assert result.map is not None and 300 < len(result.map) <= 550
 
@@ -153,9 +153,9 @@ def test_duplicated_points_change_little(fitted: PatchCore) -> None:
 
 def test_features_are_kept_in_the_workdir(tmp_path: Path) -> None:
     samples = good_clouds(2)
-    first = PatchCore(bank=200).fit(samples, workdir=tmp_path)
+    first = PatchCore(places=200).fit(samples, workdir=tmp_path)
     assert len(list(tmp_path.glob("*.npz"))) == 2
-    again = PatchCore(bank=200).fit(samples, workdir=tmp_path)
+    again = PatchCore(places=200).fit(samples, workdir=tmp_path)
     np.testing.assert_array_equal(first.bank_.vectors, again.bank_.vectors)  # type: ignore[union-attr]
 
 
@@ -163,4 +163,4 @@ def test_features_are_kept_in_the_workdir(tmp_path: Path) -> None:
 def test_a_gauge_that_is_none_is_refused(fitted: PatchCore, gauge: Any) -> None:
     state = fitted.state()
     with pytest.raises(BadModelFile, match="gauge"):
-        PatchCore(bank=1000).restore(type(state)(state.arrays, {**state.facts, "gauge": gauge}))
+        PatchCore(places=1000).restore(type(state)(state.arrays, {**state.facts, "gauge": gauge}))

@@ -151,7 +151,7 @@ class _Look:
         if marked is None:
             return
         if facts is not None and truth.mask is not None:
-            size = (marked.shape[1], marked.shape[0])
+            size = (truth.mask.shape[1], truth.mask.shape[0])
             wanted = facts.size if facts.cloud is None else facts.cloud.grid
             if wanted != size:
                 met = "without a grid" if wanted is None else _size(wanted)

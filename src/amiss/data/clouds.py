@@ -6,11 +6,16 @@ import os
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeVar
+
+import numpy.typing as npt
 
 from amiss.data import meshes, organised, pcd, ply, xyz
 from amiss.data.cloud import Cloud
 from amiss.data.headers import Damaged, kind_of
+
+Array = npt.NDArray[Any]
+T = TypeVar("T")
 
 MAX_BYTES = 2**31
 _HEAD = 512
@@ -31,14 +36,39 @@ def read_cloud_file(path: str | os.PathLike[str]) -> Cloud:
 
     raises  Damaged when it is missing, empty, cut off, too large, or no point cloud that is read
     """
+
+    def read(file: BinaryIO, size: int) -> Cloud:
+        kind = _kind(file.read(_HEAD), Path(path).suffix.lower())
+        file.seek(0)
+        return _READERS[kind](file, size)
+
+    return _opened(path, read)
+
+
+def read_columns(path: str | os.PathLike[str], wanted: xyz.Wanted) -> dict[str, Array]:
+    """The columns (R,) float64 of a text of points that is written in one way.
+
+    raises  Damaged as read_cloud_file does, and where it is written otherwise
+    """
+    return _opened(path, lambda file, size: xyz.read_columns(file, size, wanted))
+
+
+def read_vertices(path: str | os.PathLike[str]) -> Cloud:
+    """The distinct vertices of an STL file, however large its facets are.
+
+    raises  Damaged as read_cloud_file does
+    """
+    return _opened(path, meshes.read_stl_vertices)
+
+
+def _opened(path: str | os.PathLike[str], read: Callable[[BinaryIO, int], T]) -> T:
+    """What a reader makes of a file; raises Damaged where it cannot be opened, is empty or too large."""
     try:
         size = file_size(path, "point cloud", "thin it, or cut out the part that is wanted")
         if not size:
             raise Damaged("the file is empty")
         with open(path, "rb") as file:
-            kind = _kind(file.read(_HEAD), Path(path).suffix.lower())
-            file.seek(0)
-            return _READERS[kind](file, size)
+            return read(file, size)
     except (OSError, ValueError) as error:
         raise Damaged(getattr(error, "strerror", None) or str(error), "give a file that is there and can be opened") from error
 

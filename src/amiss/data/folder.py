@@ -18,7 +18,7 @@ from amiss.data.dataset import GOOD, Dataset, Entry, Listing
 from amiss.data.layouts import looks_like
 from amiss.data.readers import printable
 from amiss.data.table import read_table
-from amiss.data.tree import read_category, refuse_depth
+from amiss.data.tree import learns_from_good, read_category, refuse_depth
 from amiss.data.views import WANTED, files_below, passed_over, views
 from amiss.errors import BadLayout
 
@@ -48,7 +48,7 @@ class Folder(Dataset):
         if not path.is_dir():
             self.layout, self._found = "csv", read_table(path)
         elif (path / "train").is_dir():
-            self.layout, self._found = "mvtec", read_category(path)
+            self.layout, self._found = "mvtec", _category(path)
         else:
             self.layout, self._found = "bare", _unlabelled(path) if unlabelled else _bare(path)
         resolved = path.resolve()
@@ -62,18 +62,24 @@ class Folder(Dataset):
         return self._found
 
 
+def _category(root: Path) -> Listing:
+    if not learns_from_good(root) and (hint := looks_like(root, Folder)):
+        raise BadLayout(f"{printable(root / 'train')}: it holds no folder named good (or ok){hint}")
+    return read_category(root)
+
+
 def _bare(root: Path) -> Listing:
     categories = sorted(printable(path.parent.name) for path in root.glob("*/train") if path.is_dir())
     if categories:
         raise BadLayout(
             f"{printable(root)} holds the categories {', '.join(categories)}; give the folder of one{looks_like(root, Folder)}"
         )
+    if hint := looks_like(root, Folder):
+        raise BadLayout(f"{printable(root)}: a bare folder is taken as good parts only, but this is none{hint}")
     files = files_below(root)
     found = views(files, root)
     if not found:
         raise BadLayout(f"{printable(root)}: no picture or point cloud in it or below it; {WANTED}")
-    if hint := looks_like(root, Folder):
-        raise BadLayout(f"{printable(root)}: a bare folder is taken as good parts only, but this is none{hint}")
     if suspects := sorted(_suspects(found, root)):
         raise BadLayout(
             f"{printable(root)}: a bare folder is taken as good parts only, but it holds {', '.join(suspects)}; give the "

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from amiss.data.cloud import AGAIN, MAX_POINTS, Cloud, check_count, check_precision, cloud_of, read_exactly, within_reach
 from amiss.data.headers import Damaged
-from amiss.data.surface import NO_FACES, cloud_of_mesh, distinct, fans, triangles
+from amiss.data.surface import NO_FACES, cloud_of_mesh, distinct, fans, triangles, with_normals
 
 Array = npt.NDArray[Any]
 
@@ -36,6 +36,19 @@ def read_stl(file: BinaryIO, size: int) -> Cloud:
 
     raises  Damaged when it is cut off, holds no facets, or says another number of them than it has
     """
+    return dataclasses.replace(cloud_of_mesh(*_stl_mesh(file, size)), kept=None)
+
+
+def read_stl_vertices(file: BinaryIO, size: int) -> Cloud:
+    """The distinct vertices of an STL file, which are its points however large the facets are.
+
+    raises  Damaged as read_stl does
+    """
+    return dataclasses.replace(with_normals(*_stl_mesh(file, size)), kept=None)
+
+
+def _stl_mesh(file: BinaryIO, size: int) -> tuple[Cloud, Array]:
+    """Distinct vertices and facets (F, 3) that name them."""
     head = file.read(_HEAD)
     facets = struct.unpack_from("<I", head, 80)[0] if len(head) == _HEAD else -1
     if head.lstrip()[:5].lower() == b"solid" and b"\0" not in head:  # as in the number of facets that binary files have there
@@ -44,7 +57,7 @@ def read_stl(file: BinaryIO, size: int) -> Cloud:
         corners = _binary_corners(file, facets, size - _HEAD)
     points, which = distinct(corners)
     vertices = cloud_of(dict(zip("xyz", points.T, strict=True)))
-    return dataclasses.replace(cloud_of_mesh(vertices, which.reshape(-1, 3)), kept=None)
+    return vertices, which.reshape(-1, 3)
 
 
 def read_obj(file: BinaryIO, size: int) -> Cloud:

@@ -17,18 +17,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from amiss.data.cloud import Cloud
+from amiss.data.cloud import Cloud, cloud_of
 from amiss.data.clouds import SUFFIXES as CLOUD_SUFFIXES
-from amiss.data.clouds import cloud_kind, file_size, read_cloud_file
+from amiss.data.clouds import cloud_kind, file_size, read_cloud_file, read_columns, read_vertices
 from amiss.data.headers import Damaged, Header, read_header
 from amiss.data.organised import measures, organised
 from amiss.data.tiff import over_black, read_tiff, upright
+from amiss.data.xyz import Wanted
 from amiss.errors import BadSample, UnreadableFile
 from amiss.types import Sample
 
 Array = npt.NDArray[Any]
 
 _LONGEST = 400  # letters of a reason
+_BETWEEN = {",": b",", " ": None}
+_MOST_COLUMNS = 99
 _OR_CLOUD = "; or read it as a point cloud, where they are x, y and z"
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".dib", ".webp"})
 
@@ -102,6 +105,50 @@ def read_point_mask(path: str | os.PathLike[str], of: str | os.PathLike[str]) ->
     marked = np.zeros(len(kept), bool)
     marked[labelled.kept] = labelled.extra[column] != 0
     return marked[kept]
+
+
+def read_labelled(path: str | os.PathLike[str], *, delimiter: str) -> tuple[Cloud, Array]:
+    """A text with a point and its label in every row: the cloud, and which of its points are marked, (N,) bool.
+
+    delimiter  "," or " ", which stands for any white space; rows are x, y, z and a label, 0 or 1
+    raises     UnreadableFile as read_cloud_rows does, and where it is written otherwise
+    """
+    try:
+        cloud = cloud_of(read_columns(path, Wanted(_BETWEEN[delimiter], 4, 4)))
+        labels = next(iter(cloud.extra.values()), None)
+        if labels is None or not np.isin(labels, (0, 1)).all():
+            met = "no label" if labels is None else f"labels from {labels.min():g} to {labels.max():g}"
+            raise Damaged(f"it has {met} behind x, y and z, wanted 0 and 1", "take it from the data set again")
+    except Damaged as error:
+        raise _unreadable(path, error) from error
+    return cloud, labels != 0
+
+
+def read_places(path: str | os.PathLike[str], *, delimiter: str) -> Array:
+    """The places that a text lists, (M, 3) float64 as they are written; further columns are passed over.
+
+    delimiter  as in read_labelled
+    raises     UnreadableFile as read_labelled does, and where a place is NaN or infinite
+    """
+    try:
+        columns = read_columns(path, Wanted(_BETWEEN[delimiter], 3, _MOST_COLUMNS))
+        places = np.stack([columns[axis] for axis in "xyz"], axis=1)
+        if not np.isfinite(places).all():
+            raise Damaged("it lists a place that is NaN or infinite", "take it from the data set again")
+    except Damaged as error:
+        raise _unreadable(path, error) from error
+    return places
+
+
+def read_mesh_vertices(path: str | os.PathLike[str]) -> Cloud:
+    """The distinct vertices of an STL file in its own coordinates, however large its facets are.
+
+    raises  UnreadableFile as read_cloud_rows does
+    """
+    try:
+        return read_vertices(path)
+    except Damaged as error:
+        raise _unreadable(path, error) from error
 
 
 def read_image(path: str | os.PathLike[str]) -> Array:

@@ -51,6 +51,13 @@ def cloud_of_mesh(vertices: Cloud, faces: Array) -> Cloud:
     return Cloud(points=points, normals=unit_normals(doubled[facet]))
 
 
+def with_normals(vertices: Cloud, faces: Array) -> Cloud:
+    """All vertices, with normals from the facets around them where every one has some; both as cloud_of_mesh takes them."""
+    faces = _kept(vertices, faces)
+    a, b, c = (vertices.points[faces[:, corner]] for corner in range(3))
+    return dataclasses.replace(vertices, normals=_vertex_normals(len(vertices.points), faces, np.cross(b - a, c - a)))
+
+
 def triangles(polygons: Array) -> Array:
     """Polygons (F, K) as triangles (F (K - 2), 3) around their first corner."""
     sides = range(1, polygons.shape[1] - 1)

@@ -57,16 +57,26 @@ def read_table(table: Path) -> Listing:
 
 def rows(table: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """Line number and values by column, blank lines left out; raises BadLayout where one of the columns is missing."""
+    names: list[str] = []
+    for number, values in _lines(table):
+        if names and any(values):
+            yield number, dict(itertools.zip_longest(names, values[: len(names)], fillvalue=""))
+        names = names or _names(table, values, columns)
+
+
+def cells(table: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of every line that is not blank, the header among them."""
+    return ((number, values) for number, values in _lines(table) if any(values))
+
+
+def _lines(table: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells without space around them; raises BadLayout where it is no CSV."""
     text = _text(table)
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-    names: list[str] = []
     try:
         for values in reader:
-            cells = [value.strip() for value in values]
-            if names and any(cells):
-                yield reader.line_num, dict(itertools.zip_longest(names, cells[: len(names)], fillvalue=""))
-            names = names or _names(table, cells, columns)
+            yield reader.line_num, [value.strip() for value in values]
     except csv.Error as error:
         raise BadLayout(f"{printable(table)}, line {reader.line_num}: not a CSV table ({error})") from error
 

@@ -19,6 +19,7 @@ from amiss.data.readers import is_cloud, is_picture, printable
 from amiss.data.views import WANTED, files_below, passed_over, shows_part, views
 from amiss.errors import BadLayout
 
+_CLOUDS_OF_BOTH = "; the point clouds of MVTec 3D-AD are read by the data set mvtec_3d (--dataset mvtec_3d)"
 _DEPTH = frozenset({"depth", "disp", "pcd", "xyz", "z"})
 
 
@@ -84,10 +85,10 @@ def read_category(root: Path, tree: Tree | None = None, pair: Pair | None = None
     tree, pair, places = tree or Tree(), pair or paired, _places(root)
     listed = {folder: files_below(folder / tree.inner) for folders in places.values() for folder in folders}
     files = [path for paths in listed.values() for path in paths]
+    if not tree.inner:
+        refuse_depth(filter(shows_part, files), root)
     used = set(views(files, root))
     found = {folder: [path for path in paths if path in used] for folder, paths in listed.items()}
-    if not tree.inner:
-        refuse_depth([path for paths in found.values() for path in paths], root)
     if not any(found[folder] for folder in places["train"]):
         raise BadLayout(f"{printable(places['train'][0] / tree.inner)}: no picture or point cloud in it; {WANTED}")
     masks: dict[Path, Path] = {}
@@ -180,4 +181,5 @@ def refuse_depth(found: Iterable[Path], root: Path) -> None:
                 raise BadLayout(
                     f"{printable(folder.parent)} keeps rgb/ beside {min(beside & _DEPTH)}/: several pictures of one part, "
                     "which this reader would take for separate parts; give the rgb folder or the other, or a CSV of the files"
+                    f"{_CLOUDS_OF_BOTH * ('xyz' in beside)}"
                 )

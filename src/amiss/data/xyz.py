@@ -29,6 +29,7 @@ Array = npt.NDArray[Any]
 HEAD = 2**16
 _BOM = b"\xef\xbb\xbf"
 _COMMENTS = (b"#", b"//")
+_DELIMITERS = {None: "spaces", b",": "commas", b";": "semicolons"}
 _FORMS = (
     Form(b","), Form(b";"), Form(), Form(b";", comma=True), Form(comma=True),
     Form(b",", trailing=True), Form(b";", trailing=True), Form(b";", comma=True, trailing=True),
@@ -55,20 +56,51 @@ class Head:
     width: int
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """How a data set writes its rows. delimiter  None for spaces     least, most  numbers in a row"""
+
+    delimiter: bytes | None
+    least: int
+    most: int
+
+    def check(self, head: Head) -> None:
+        """raises  Damaged where the rows have another delimiter, decimal commas, or another number of columns"""
+        met, wanted = _DELIMITERS[head.form.delimiter], _DELIMITERS[self.delimiter]
+        if head.form.comma:
+            raise Damaged("its numbers have decimal commas", f"write them with points, and {wanted} between them")
+        if met != wanted:
+            raise Damaged(f"its numbers stand between {met}, wanted {wanted}", f"write it with {wanted}, as its data set does")
+        if not self.least <= head.width <= self.most:
+            numbers = f"{self.least}" if self.least == self.most else f"{self.least} or more"
+            raise Damaged(f"its rows hold {head.width} numbers, wanted {numbers}", "take it from the data set again")
+
+
 def read_text(file: BinaryIO, size: int) -> Cloud:
     """The cloud in a text file of `size` bytes.
 
     raises  Damaged naming the line that does not hold as many numbers as the others, or what is missing
     """
+    return cloud_of(read_columns(file, size))
+
+
+def read_columns(file: BinaryIO, size: int, wanted: Wanted | None = None) -> dict[str, Array]:
+    """The columns (R,) float64 of a text file by lower-case name, else by number from 1; the first three are x, y, z.
+
+    wanted  how the rows must be written, where a data set says so
+    raises  Damaged as read_text does, and where the rows are written otherwise
+    """
     content = file.read(HEAD)
     head = read_head(content)
+    if wanted is not None:
+        wanted.check(head)
     _check_size(content[head.start :], size - head.start)
     file.seek(head.start)
     values = read_rows(file, MAX_POINTS + 1, head.form, width=head.width)
     check_count(len(values))
     if head.said not in (None, len(values)):
         raise Damaged(f"its first line says {head.said:,} points, and {len(values):,} are there", AGAIN)
-    return cloud_of(_columns(head, values))
+    return _columns(head, values)
 
 
 def read_head(content: bytes) -> Head:

@@ -24,6 +24,7 @@ from amiss.errors import BadModelFile, BadSample
 from amiss.geometry.cloud import Neighbours, averaged, diagonal, mean_around, normals, own_frame, spacing, thinned
 from amiss.geometry.fpfh import fpfh
 from amiss.kit.extract import remember, remembered
+from amiss.kit.rims import rims
 from amiss.spread import PointSpread
 from amiss.types import Sample
 
@@ -86,13 +87,14 @@ class CloudFeatures:
     """What is seen of one cloud.
 
     layers  one (P, 33) array of descriptors a scale; (P, 66) with changes; a last one (P, 4) with leans
-    places, normals  (P, 3) float32, in the cloud's own coordinates
+    places, normals  (P, 3) float32, in the cloud's own coordinates     rim  (P,) bool, near the rim of a scan from one side
     spread  the way back to all points     doubts  what is odd about its scale
     """
 
     layers: list[Array]
     places: Array
     normals: Array
+    rim: Array
     spread: PointSpread
     doubts: list[str]
 
@@ -126,12 +128,12 @@ class CloudExtractor:
             else cache / f"{sample.digest}-{hashlib.blake2b(told.encode(), digest_size=8).hexdigest()}.npz"
         )
         found = None if path is None else remembered(path)
-        if found is None or set(found) != {*self._names, "places", "normals"}:
+        if found is None or set(found) != {*self._names, "places", "normals", "rim"}:
             found = _named(sample, self._measured, points, doubts)
             if path is not None:
                 remember(path, found)
-        places, directions = found["places"], found["normals"]
-        return CloudFeatures([found[name] for name in self._names], places, directions, PointSpread(places, points), doubts)
+        places, layers = found["places"], [found[name] for name in self._names]
+        return CloudFeatures(layers, places, found["normals"], found["rim"], PointSpread(places, points), doubts)
 
     def _measured(self, points: Array) -> dict[str, Array]:
         """Descriptors by scale, and places."""
@@ -140,6 +142,7 @@ class CloudExtractor:
         near = Neighbours.around(places, cell * max(*self.scales, *self._leant, self.averaged, _FITTED))
         directions = normals(places, near.inside(cell * _FITTED))
         found = {"places": (places + origin).astype(np.float32), "normals": directions.astype(np.float32)}
+        found["rim"] = rims(places, directions, near, cell, cell * max(self.scales))
         close = near.inside(cell * self.averaged, least=0)
         for name, radius in zip(self._names, self.scales, strict=False):  # leans have the last name
             descriptors = fpfh(places, directions, near.inside(cell * radius))
