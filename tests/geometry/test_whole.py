@@ -21,7 +21,7 @@ def slow_histogram(points: Array, reach: float, bins: int) -> Array:
     counts = np.zeros(bins)
     for one, other in itertools.combinations(points, 2):
         counts[min(int(float(np.linalg.norm(one - other)) / reach * bins), bins - 1)] += 1
-    return counts / counts.sum()
+    return np.asarray(counts / counts.sum())
 
 
 def cloud(seed: int = 0, count: int = 3000) -> Array:

@@ -88,9 +88,10 @@ class Router:
         scales = np.array([_spread(np.stack(block)) for block in zip(*clouds, strict=True)])
         vectors = np.stack([_joined(blocks, scales) for blocks in clouds])
         centres = _centres(vectors, count, rng, how)
+        met, member = np.unique(squared_distances(vectors, centres).argmin(axis=1), return_inverse=True)
+        centres = centres[met]  # those that any good cloud goes to
         distances = np.sqrt(squared_distances(vectors, centres))
-        member = distances.argmin(axis=1)
-        reaches = np.array([distances[member == k, k].max(initial=0) for k in range(len(centres))])
+        reaches = np.array([distances[member == k, k].max() for k in range(len(centres))])
         return cls(centres, scales, reaches), member
 
     def route(self, blocks: Sequence[Array], soft: float) -> Route:
