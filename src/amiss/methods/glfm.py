@@ -87,7 +87,7 @@ class GLFM(Detector):
     centres: int | None = option(None, "centres of the global bank; none for as many as stand apart", least=1)
     clustering: Clustering = option("means", "how centres are found: k-means, or the cloud farthest from all others")
     soft: float = option(0.1, "the second nearest centre counts too where it is farther by less than this share", least=0)
-    bank: int | None = option(10_000, "most local features kept for each centre; none for no limit", least=1)
+    bank: int | None = option(5_000, "most local features kept for each centre; none for no limit", least=1)
     projection: int | None = option(64, "dimensions for the choice of the banks only; none for all", least=1)
     score: Literal["top", "mean", "max"] = option("top", "rule that turns the places' scores into the cloud's")
     top: float = option(0.01, "share of places averaged by the score rule `top`", above=0, most=1)
