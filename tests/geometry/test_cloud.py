@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 
 from amiss.errors import BadSample
 from amiss.geometry import cloud
-from amiss.geometry.cloud import Neighbours, averaged, covariances, diagonal, outermost, own_frame, spacing, thinned
+from amiss.geometry.cloud import Neighbours, averaged, covariances, diagonal, gap, outermost, own_frame, spacing, thinned
 from tests.geometry import made
 
 Array = npt.NDArray[Any]
@@ -156,15 +156,24 @@ def test_of_equally_far_points_the_one_on_the_longer_tail_is_outermost_in_any_po
 
 @settings(max_examples=40, deadline=None)
 @given(arrays(np.float32, st.tuples(st.integers(2, 30), st.just(3)), elements=st.integers(-3, 3).map(float)))
-def test_spacing_is_the_median_way_to_the_nearest_other_place(points: Array) -> None:
+def test_gap_and_spacing_follow_from_the_ways_to_the_first_and_the_eighth_other_place(points: Array) -> None:
     places = np.array(sorted({tuple(point) for point in points.tolist()}))
     if len(places) < 2:
-        with pytest.raises(BadSample, match="all the same"):
-            spacing(points)
+        for measure in (gap, spacing):
+            with pytest.raises(BadSample, match="all the same"):
+                measure(points)
         return
-    ways = np.linalg.norm(places[:, None] - places[None], axis=2)
-    np.fill_diagonal(ways, np.inf)
-    assert spacing(points) == pytest.approx(np.median(ways.min(axis=1)))
+    ways = np.sort(np.linalg.norm(places[:, None] - places[None], axis=2), axis=1)
+    k = min(8, len(places) - 1)
+    assert gap(points) == pytest.approx(np.median(ways[:, 1]))
+    assert spacing(points) == pytest.approx(np.median(ways[:, k]) * np.sqrt(np.pi / k))
+
+
+@pytest.mark.parametrize("even", [False, True])
+def test_spacing_is_the_side_of_the_square_that_a_point_has_to_itself(even: bool) -> None:
+    side = np.arange(100) / 100
+    at = np.stack(np.meshgrid(side, side), axis=2).reshape(-1, 2) if even else np.random.default_rng(0).random((10_000, 2))
+    assert spacing(np.column_stack([at, np.zeros(len(at))])) == pytest.approx(0.01, rel=0.13)
 
 
 def test_copies_do_not_make_a_scan_dense() -> None:

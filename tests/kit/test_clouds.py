@@ -50,10 +50,10 @@ def test_on_a_ball_the_mean_lies_inwards_by_a_quarter_of_the_radius_over_the_bal
 def test_leans_are_a_layer_of_their_own_that_neither_pose_nor_unit_changes() -> None:
     points, _ = surface(np.random.default_rng(3))
     gauge = Gauge.of(good_clouds(2), 2.0, 20_000)
-    here = CloudExtractor((3.5, 5.0), 2.2, gauge, leans=True)(Sample(id="here", points=points.astype(np.float32)))
+    here = CloudExtractor((3.5, 5.0), 2.2, gauge, lean=1)(Sample(id="here", points=points.astype(np.float32)))
     moved = 1000 * turned(points, np.random.default_rng(1))
     large = Gauge(1000 * gauge.cell, 1000 * gauge.low, 1000 * gauge.high)
-    there = CloudExtractor((3.5, 5.0), 2.2, large, leans=True)(Sample(id="there", points=moved.astype(np.float32)))
+    there = CloudExtractor((3.5, 5.0), 2.2, large, lean=1)(Sample(id="there", points=moved.astype(np.float32)))
     assert [layer.shape[1] for layer in here.layers] == [33, 33, 4]
     far = np.abs(np.sort(here.layers[-1], axis=0) - np.sort(there.layers[-1], axis=0))
     assert far.max() < 0.02 * here.layers[-1].std(axis=0).min()
@@ -62,7 +62,7 @@ def test_leans_are_a_layer_of_their_own_that_neither_pose_nor_unit_changes() -> 
 def test_without_leans_the_layers_are_what_they_were() -> None:
     sample, gauge = good_clouds(1)[0], Gauge.of(good_clouds(2), 2.0, 20_000)
     plain = CloudExtractor((3.5, 5.0), 2.2, gauge)(sample).layers
-    joined = CloudExtractor((3.5, 5.0), 2.2, gauge, leans=True)(sample).layers
+    joined = CloudExtractor((3.5, 5.0), 2.2, gauge, lean=1)(sample).layers
     assert len(plain) == 2
     for layer, same in zip(plain, joined[:2], strict=True):
         np.testing.assert_array_equal(layer, same)

@@ -124,10 +124,10 @@ def test_the_route_and_the_good_place_that_answered_are_in_the_evidence(fitted: 
 
 def test_one_centre_is_the_single_bank_of_patchcore_exactly() -> None:
     good, bad = clouds(2), clouds(1, seed=2, bump=0.3)
-    shared: dict[str, Any] = {"cells": 1.5, "scales": (3.0, 5.0), "projection": 16, "top": 0.02, "seed": 3}
-    ours = GLFM(centres=1, lean=0.0, bank=600, **shared).fit(good)
-    theirs = PatchCore(scale="none", places=600, **shared).fit(good)
-    assert ours.banks_[0].vectors.shape == (600, 66)
+    shared: dict[str, Any] = {"scales": (3.0, 5.0), "projection": 16, "top": 0.02, "seed": 3}
+    ours = GLFM(centres=1, bank=600, **shared).fit(good)
+    theirs = PatchCore(scale="none", places=600, views=0, **shared).fit(good)
+    assert ours.banks_[0].vectors.shape == (600, 70)
     np.testing.assert_array_equal(ours.banks_[0].vectors, theirs.bank_.vectors)  # type: ignore[union-attr]
     for here, there in zip(ours.predict(bad), theirs.predict(bad), strict=True):
         assert here.score == there.score and here.map is not None and there.map is not None
@@ -199,7 +199,7 @@ def test_a_cloud_unlike_all_good_ones_is_routed_by_its_places(fitted: GLFM, capl
 def test_near_a_scans_rim_a_model_of_whole_parts_says_the_middle_score() -> None:
     whole = good_clouds(2, points=9000)
     sample = cut(good_clouds(1, seed=4, points=9000)[0])
-    even = small(cells=4.0)  # so that the thinned surface has no gaps inside
+    even = small(cells=2.0)  # so that the thinned surface has no gaps inside
     wholes, halves = even.unfitted().fit(whole), even.unfitted().fit([cut(known) for known in whole])
     assert wholes._extract is not None
     rim = wholes._extract(sample).rim
@@ -262,7 +262,7 @@ def direct(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def taught(**fields: Any) -> GLFM:
-    return small(**{"steps": 60, "lessons": 6, "rate": 3e-3, "adapted": 1.0, "cells": 2.0, **fields})
+    return small(**{"steps": 60, "lessons": 6, "rate": 3e-3, "adapted": 1.0, **fields})
 
 
 BAD = [sample for sample, _ in bad_clouds(3, bump=0.12)]

@@ -11,13 +11,17 @@ import pytest
 from tests.clouds import bad_clouds, good_clouds, surface, turned
 from tests.methods.separation import judged
 
+from amiss.contract import State
 from amiss.errors import BadModelFile, BadSample, WrongModality
+from amiss.geometry.visible import visible
 from amiss.methods.patchcore import PatchCore
 from amiss.metrics.ranking import auroc
 from amiss.model import Model
 from amiss.types import Result, Sample
 
 Array = npt.NDArray[Any]
+
+UP = np.array((0, 0, 12))
 
 
 @pytest.fixture(scope="module")
@@ -154,9 +158,62 @@ def test_duplicated_points_change_little(fitted: PatchCore) -> None:
 def test_features_are_kept_in_the_workdir(tmp_path: Path) -> None:
     samples = good_clouds(2)
     first = PatchCore(places=200).fit(samples, workdir=tmp_path)
-    assert len(list(tmp_path.glob("*.npz"))) == 2
+    assert len(list(tmp_path.glob("*.npz"))) == 2 * (1 + first.views)
     again = PatchCore(places=200).fit(samples, workdir=tmp_path)
     np.testing.assert_array_equal(first.bank_.vectors, again.bank_.vectors)  # type: ignore[union-attr]
+
+
+def from_one_side(sample: Sample) -> Sample:
+    assert sample.points is not None
+    middle = sample.points.mean(axis=0)
+    return Sample(id=f"{sample.id} from one side", points=sample.points[visible(sample.points, middle + UP)])
+
+
+def test_a_scan_from_one_side_is_held_against_views_of_the_whole_good_ones(caplog: pytest.LogCaptureFixture) -> None:
+    good, judged_ = good_clouds(3), [from_one_side(sample) for sample in good_clouds(3, seed=1)]
+    with_views, without = PatchCore().fit(good), PatchCore(views=0).fit(good)
+    assert with_views.bank_ is not None and with_views.sides_ is not None and without.sides_ is None
+    np.testing.assert_array_equal(with_views.bank_.vectors, without.bank_.vectors)  # type: ignore[union-attr]
+    assert (np.array(judged(with_views, judged_)) < 0.7 * np.array(judged(without, judged_))).all()
+    assert "good 0 from one side is a scan from one side, the good ones are whole" in caplog.text
+    whole = good_clouds(2, seed=2)
+    assert judged(with_views, whole) == judged(without, whole)
+
+
+def test_a_bump_is_found_in_a_scan_from_one_side() -> None:
+    detector = PatchCore().fit(good_clouds(3))
+    found = []
+    for sample, marked in bad_clouds(6):
+        assert sample.points is not None
+        seen = visible(sample.points, sample.points.mean(axis=0) + UP)
+        if marked[seen].sum() > 20:
+            view = Sample(id=sample.id, points=sample.points[seen])
+            found.append(auroc(one(detector, view).point_map(), marked[seen]))
+    assert len(found) > 2 and np.mean(found) > 0.9
+
+
+def test_where_good_clouds_are_scans_from_one_side_no_views_are_made(caplog: pytest.LogCaptureFixture) -> None:
+    good = [from_one_side(sample) for sample in good_clouds(3)]
+    detector = PatchCore(places=1000).fit(good)
+    assert detector.sides_ is None
+    one(detector, from_one_side(good_clouds(1, seed=1)[0]))
+    assert "the good ones are whole" not in caplog.text
+
+
+def test_views_are_saved_and_their_clouds_named(tmp_path: Path) -> None:
+    detector = PatchCore(places=300).fit(good_clouds(2))
+    Model(detector).with_goldens(good_clouds(1)).save(tmp_path / "part.amiss")
+    again, view = Model.load(tmp_path / "part.amiss"), from_one_side(good_clouds(1, seed=4)[0])
+    here, there = one(detector, view), again.judge(view)
+    assert here.score == pytest.approx(there.score, rel=1e-6)
+    assert here.evidence["nearest"][0]["sample"] in {"good 0", "good 1"}
+
+
+@pytest.mark.parametrize("whole", [0, -1, 10**9, 3.5, None])
+def test_a_bank_that_is_said_to_be_of_impossibly_many_whole_parts_is_refused(fitted: PatchCore, whole: Any) -> None:
+    state = fitted.state()
+    with pytest.raises(BadModelFile, match=r"whole"):
+        PatchCore(places=1000).restore(State(state.arrays, state.facts | {"whole": whole}, state.graphs))
 
 
 @pytest.mark.parametrize("gauge", [None, {"cell": 0.0, "low": 1.0, "high": 1.0}, {"cell": "1"}], ids=str)

@@ -30,12 +30,12 @@ from amiss.data.readers import printable, read_mesh_vertices, read_places
 from amiss.data.table import cells
 from amiss.data.tree import CategoryFolders, kinds
 from amiss.errors import BadField, BadLayout, UnreadableFile
-from amiss.geometry.cloud import spacing
+from amiss.geometry.cloud import gap
 from amiss.types import Sample, Truth
 
 Array = npt.NDArray[Any]
 SCANS = "Pointcloud"
-TOLERANCE = 2.0  # in spacings of the vertices
+TOLERANCE = 2.0  # in gaps between vertices
 _COLUMN = 3  # of the scan's label in data.csv, behind the object and two others
 _NUMBER = re.compile(r"\d+$")
 
@@ -51,12 +51,12 @@ class MulsenAd(CategoryFolders):
     )
 
     def __init__(self, root: str | os.PathLike[str], *, tolerance: float = TOLERANCE) -> None:
-        """tolerance  how far a listed place may lie from its vertex, in spacings of the vertices
+        """tolerance  how far a listed place may lie from its vertex, in gaps between vertices
 
         raises  BadLayout saying what was expected and found, BadField for a tolerance that is not above 0
         """
         if not 0 < tolerance < math.inf:
-            raise BadField(f"tolerance = {tolerance}: wanted a finite number above 0, in spacings of the vertices")
+            raise BadField(f"tolerance = {tolerance}: wanted a finite number above 0, in gaps between vertices")
         super().__init__(root)
         self._tolerance = tolerance
 
@@ -92,7 +92,7 @@ class MulsenAd(CategoryFolders):
 class ScanEntry(Entry):
     """A scan as STL, and a text of its marked vertices where it is defective.
 
-    tolerance  how far a listed place may lie from its vertex, in spacings of the vertices
+    tolerance  how far a listed place may lie from its vertex, in gaps between vertices
     """
 
     tolerance: float = TOLERANCE
@@ -109,14 +109,14 @@ class ScanEntry(Entry):
         if self.mask is None:
             return Truth(label=self.defective, kind=self.kind)
         vertices, places = read_mesh_vertices(self.path).points, read_places(self.mask, delimiter=",")
-        limit = self.tolerance * spacing(vertices)
+        limit = self.tolerance * gap(vertices)
         nearest, away = _nearest(vertices, places)
         if len(off := np.flatnonzero(away > limit)):
             first = int(off[0])
             place = ", ".join(f"{value:g}" for value in places[first])
             raise UnreadableFile(
                 f"{printable(self.mask)}: {len(off):,} of its {len(places):,} places have no vertex of {printable(self.path)} "
-                f"within {limit:.3g}, {self.tolerance:g} times the spacing of the vertices; the first, ({place}) in row "
+                f"within {limit:.3g}, {self.tolerance:g} times the gap between vertices; the first, ({place}) in row "
                 f"{first + 1:,}, is {away[first]:.3g} from the nearest; take both from the data set again, or allow more by "
                 "the option tolerance"
             )

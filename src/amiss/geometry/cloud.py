@@ -19,6 +19,7 @@ Array = npt.NDArray[Any]
 
 _LINE = 1e-6  # deviation along the second principal axis, as a share of the first, below which points lie on a line
 _ROUNDED = 4.0  # the same, in steps of the numbers that the coordinates are given in
+_AROUND = 8  # other places that the spacing is found from
 _ASKED = 20_000  # points whose nearest neighbours tell the spacing
 _BLOCK = 1 << 20  # pairs of points looked at together
 _MOST_KEYS = 1 << 62
@@ -76,11 +77,28 @@ def outermost(points: Array) -> int:
     return int(far[0])
 
 
-def spacing(points: Array) -> float:
+def gap(points: Array) -> float:
     """Median distance from a point to the nearest other place, over a sample of the points where there are many.
 
     raises  BadSample where all points are the same
     """
+    return _middle_way(points, 1)[0]
+
+
+def spacing(points: Array) -> float:
+    """Side of the square that a point has to itself on the surface: the median over a sample of the points.
+
+    It follows from how far the eighth nearest other place is: that circle holds eight squares. The nearest alone (`gap`) would
+    say that points strewn at random lie half as far apart as as many on a grid.
+
+    raises  BadSample where all points are the same
+    """
+    way, number = _middle_way(points, _AROUND)
+    return way * float(np.sqrt(np.pi / number))
+
+
+def _middle_way(points: Array, number: int) -> tuple[float, int]:
+    """Median distance to the other place of that number by distance, or to the last where there are fewer; and its number."""
     from scipy.spatial import cKDTree
 
     distinct = _distinct(points)
@@ -88,8 +106,9 @@ def spacing(points: Array) -> float:
         raise BadSample(f"the {len(points)} points of the cloud are all the same, a surface is wanted; look at the scan")
     reach = np.linalg.norm(distinct - distinct.mean(axis=0), axis=1)
     asked = distinct[np.argsort(reach, kind="stable")[:: -(-len(distinct) // _ASKED)]]  # the same in every pose
-    distances, _ = cKDTree(distinct, balanced_tree=False).query(asked, k=2, workers=-1)
-    return float(np.median(distances[:, 1]))
+    number = min(number, len(distinct) - 1)
+    distances, _ = cKDTree(distinct, balanced_tree=False).query(asked, k=[number + 1], workers=-1)
+    return float(np.median(distances)), number
 
 
 def thinned(points: Array, cell: float) -> tuple[Array, Array]:

@@ -24,7 +24,7 @@ from amiss.errors import BadModelFile, BadSample
 from amiss.geometry.cloud import Neighbours, averaged, diagonal, mean_around, normals, own_frame, spacing, thinned
 from amiss.geometry.fpfh import fpfh
 from amiss.kit.extract import remember, remembered
-from amiss.kit.rims import rims
+from amiss.kit.rims import SEEN, rims
 from amiss.spread import PointSpread
 from amiss.types import Sample
 
@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 _LOOKED_AT = 25  # good clouds that the gauge is learned from
 _ODD = 2.0  # times larger or smaller than any good cloud, from which on a scan is named
+_ONE_SIDED = 0.05  # share of places near a rim
+_SPARSE = 1.4  # cells between points, from which on most cells are empty
 _FITTED = 3.0  # cells, the radius of what a normal is fitted to
 _LEANT = (2.2, 3.5)  # cells, the radii of what a place may lean from
 
@@ -77,7 +79,7 @@ class Gauge:
                 f"it is {length:.4g} across, the good ones are {self.low:.4g} to {self.high:.4g}: another unit, another part, "
                 "or background in the scan"
             )
-        if gap > self.cell:
+        if gap > _SPARSE * self.cell:
             found.append(f"its points lie {gap:.4g} apart, the model looks at cells of {self.cell:.4g}: scan it more densely")
         return found
 
@@ -86,7 +88,7 @@ class Gauge:
 class CloudFeatures:
     """What is seen of one cloud.
 
-    layers  one (P, 33) array of descriptors a scale; (P, 66) with changes; a last one (P, 4) with leans
+    layers  one (P, 33) array of descriptors a scale; (P, 66) with changes; a last one (P, 4) with leans, weighed
     places, normals  (P, 3) float32, in the cloud's own coordinates     rim  (P,) bool, near the rim of a scan from one side
     spread  the way back to all points     doubts  what is odd about its scale
     """
@@ -98,18 +100,28 @@ class CloudFeatures:
     spread: PointSpread
     doubts: list[str]
 
+    @property
+    def one_sided(self) -> bool:
+        """Whether it is a scan from one side: made ones have a fifth and more of their places near a rim, whole ones none."""
+        return float(self.rim.mean()) > _ONE_SIDED
+
 
 class CloudExtractor:
-    """FPFH at several scales, averaged over neighbours, with an optional cache on disk."""
+    """FPFH at several scales, averaged over neighbours, and leans, with an optional cache on disk."""
 
-    def __init__(self, scales: tuple[float, ...], averaged: float, gauge: Gauge, *, changes: bool = False, leans: bool = False):
+    def __init__(self, scales: tuple[float, ...], averaged: float, gauge: Gauge, *, changes: bool = False, lean: float = 0):
         """scales  radii that a descriptor looks at     averaged  radius that it is averaged over, 0 for none; all in cells
         changes  whether the most that it changes by within that radius is joined to it
-        leans   whether how far what lies around a place leans away from it is measured too
+        lean    weight of how far what lies around a place leans away from it, 0 for none
         """
-        self.scales, self.averaged, self.gauge, self.changes = scales, averaged, gauge, changes
-        self._leant = _LEANT if leans else ()
-        self._names = [f"scale{number}" for number in range(len(scales))] + ["lean"] * leans
+        self.scales, self.averaged, self.gauge, self.changes, self.lean = scales, averaged, gauge, changes, lean
+        self._leant = _LEANT if lean else ()
+        self._names = [f"scale{number}" for number in range(len(scales))] + ["lean"] * bool(lean)
+
+    @property
+    def channels(self) -> list[int]:
+        """Of every layer."""
+        return [66 if self.changes else 33] * len(self.scales) + [2 * len(_LEANT)] * bool(self.lean)
 
     def __call__(self, sample: Sample, *, cache: Path | None = None) -> CloudFeatures:
         """Descriptors of one sample that has points; a scan whose scale does not fit the good ones is named in the log.
@@ -133,13 +145,15 @@ class CloudExtractor:
             if path is not None:
                 remember(path, found)
         places, layers = found["places"], [found[name] for name in self._names]
+        if self.lean:
+            layers[-1] = layers[-1] * np.float32(self.lean)
         return CloudFeatures(layers, places, found["normals"], found["rim"], PointSpread(places, points), doubts)
 
     def _measured(self, points: Array) -> dict[str, Array]:
         """Descriptors by scale, and places."""
         cell, origin = self.gauge.cell, points.mean(axis=0, dtype=np.float64)
         places = averaged(points - origin, thinned(own_frame(points), cell)[1])
-        near = Neighbours.around(places, cell * max(*self.scales, *self._leant, self.averaged, _FITTED))
+        near = Neighbours.around(places, cell * max(*self.scales, *self._leant, self.averaged, _FITTED, SEEN))
         directions = normals(places, near.inside(cell * _FITTED))
         found = {"places": (places + origin).astype(np.float32), "normals": directions.astype(np.float32)}
         found["rim"] = rims(places, directions, near, cell, cell * max(self.scales))

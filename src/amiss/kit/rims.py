@@ -18,18 +18,18 @@ Array = npt.NDArray[Any]
 
 _LONG = 0.25  # extent of a rim as a share of the cloud's, from which on it is the scan's
 _LINKED = 3.0  # cells between neighbours along a rim
-_SEEN = 3.0  # cells around a place in which the surface must go on
+SEEN = 4.0  # cells around a place in which the surface must go on: of points strewn at random some 30
 
 
 def rims(places: Array, normals: Array, near: Neighbours, cell: float, reach: float) -> Array:
     """Which places have a long rim within reach, (P,) bool.
 
-    places, normals  (P, 3)     near  neighbours within three cells or more     cell  edge of a thinning cell
+    places, normals  (P, 3)     near  neighbours within four cells or more     cell  edge of a thinning cell
     reach  from a rim, a length
     """
     from scipy.spatial import cKDTree
 
-    ends = np.flatnonzero(border(places, normals, near.inside(_SEEN * cell)))
+    ends = np.flatnonzero(border(places, normals, near.inside(SEEN * cell)))
     found = np.zeros(len(places), np.bool_)
     if not len(ends):
         return found

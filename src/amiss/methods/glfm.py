@@ -75,15 +75,15 @@ class GLFM(Detector):
     sees: ClassVar[frozenset[str]] = frozenset({"points"})
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "adapted": {"steps": 400},
-        "fast": {"cells": 2.0, "scales": (3.5, 5.0), "bank": 2000},
+        "fast": {"cells": 1.4, "scales": (3.0, 4.5), "bank": 2000},
     }
     quick: ClassVar[dict[str, Any]] = {"bank": 500, "most": 3000}
 
-    cells: float = option(1.5, "edge of a thinning cell, in spacings of the good clouds", above=0)
+    cells: float = option(1.0, "edge of a thinning cell, in spacings of the good clouds", above=0)
     most: int = option(20_000, "most points looked at, so that cells may be larger", least=200)
-    scales: tuple[float, ...] = option((3.0, 5.0, 7.0), "radii that descriptors look at, in cells", some=True, above=0)
+    scales: tuple[float, ...] = option((2.5, 4.0, 6.0), "radii that descriptors look at, in cells", some=True, above=0)
     averaged: float = option(2.2, "radius that descriptors are averaged over, in cells; 0 for none", least=0)
-    lean: float = option(0.5, "weight of how far the surroundings lean to one side; 0 for none", least=0)
+    lean: float = option(1.0, "weight of how far the surroundings lean to one side; 0 for none", least=0)
     centres: int | None = option(None, "centres of the global bank; none for as many as stand apart", least=1)
     clustering: Clustering = option("means", "how centres are found: k-means, or the cloud farthest from all others")
     soft: float = option(0.1, "the second nearest centre counts too where it is farther by less than this share", least=0)
@@ -152,12 +152,11 @@ class GLFM(Detector):
             checkpoint.unlink(missing_ok=True)
 
     def _extractor(self, gauge: Gauge) -> CloudExtractor:
-        return CloudExtractor(self.scales, self.averaged, gauge, leans=self.lean > 0)
+        return CloudExtractor(self.scales, self.averaged, gauge, lean=self.lean)
 
     def _local(self, features: CloudFeatures) -> Array:
         """All descriptors of every place, (P, C) float32."""
-        layers = features.layers if not self.lean else [*features.layers[:-1], self.lean * features.layers[-1]]
-        return np.concatenate(layers, axis=1, dtype=np.float32)
+        return np.concatenate(features.layers, axis=1, dtype=np.float32)
 
     def _whole(self, local: Array, features: CloudFeatures) -> list[Array]:
         assert self._extract is not None
@@ -352,7 +351,8 @@ class GLFM(Detector):
         return State(arrays, facts, {} if self.adapted_ is None else {"network": self.adapted_.graph.content})
 
     def _restore(self, state: State) -> None:
-        channels = 33 * len(self.scales) + (4 if self.lean else 0)
+        extract = self._extractor(Gauge.restored(state.fact("gauge")))
+        channels = sum(extract.channels)
         width = channels + (self.hidden[-1] if self.steps else 0)
         bank, rows = state.array("bank", (None, width)), state.array("rows", (None, 3), kind="i")
         spots, centres = state.array("spots", (len(bank), 3)), state.array("centres", (None, 2 * channels + 3 + BINS))
@@ -368,7 +368,7 @@ class GLFM(Detector):
             raise BadModelFile("its training cannot be; fit it again")
         if self.steps and "network" not in state.graphs:
             raise BadModelFile("the model file lacks its trained network; fit it again")
-        self._extract = self._extractor(Gauge.restored(state.fact("gauge")))
+        self._extract = extract
         self.adapted_ = Adapted.restored(state.graphs["network"], channels, weight) if self.steps else None
         self.banks_ = [MemoryBank(bank[rows[:, 2] == k], rows[rows[:, 2] == k]) for k in range(len(centres))]
         self.spots_, self.router_, self.samples_ = spots, router, ids

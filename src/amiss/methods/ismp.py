@@ -56,9 +56,9 @@ class ISMP(Detector):
     quick: ClassVar[dict[str, Any]] = {"bank": 500, "most": 3000}
     least: ClassVar[int] = 2
 
-    cells: float = option(1.5, "edge of a thinning cell, in spacings of the good clouds", above=0)
+    cells: float = option(1.0, "edge of a thinning cell, in spacings of the good clouds", above=0)
     most: int = option(20_000, "most points looked at, so that cells may be larger", least=200)
-    scales: tuple[float, ...] = option((3.0, 5.0, 7.0), "radii that descriptors look at, in cells", some=True, above=0)
+    scales: tuple[float, ...] = option((2.5, 4.0, 6.0), "radii that descriptors look at, in cells", some=True, above=0)
     averaged: float = option(2.2, "radius of the neighbourhood that a descriptor is joined with, in cells", above=0)
     alike: float = option(0.98, "of two channels that correlate more than this one is left out; 1 keeps all", above=0, most=1)
     bank: int = option(5_000, "most places kept in the bank", least=1)

@@ -9,8 +9,9 @@ Where we differ, each by a field: the picture keeps its proportions and is not c
 (`layers`), each divided by its mean length over the picture, which takes out exposure (`scale`), the picture's score is the
 mean of the top share of patches (`score`), the bank has a size rather than a share (`bank`).
 `amiss methods patchcore` lists the fields; the preset `paper` sets them as the paper has them.
-Of a cloud the patches are the places of its thinned surface, described by FPFH at two scales (`kit/clouds.py`); bank, coreset
-and scores are the same. The paper knows pictures alone.
+Of a cloud the patches are the places of its thinned surface, described by FPFH and leans at several scales (`kit/clouds.py`);
+bank, coreset and scores are the same. A second bank holds what whole good clouds look like from one side (`kit/sides.py`); it
+answers too where a scan is from one side. The paper knows pictures alone.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ from amiss.kit.extract import Aspect, Features, ImageExtractor
 from amiss.kit.maps import ScoreRule, reweighted, top_mean
 from amiss.kit.memory import MemoryBank
 from amiss.kit.patches import cell_box, on_grid, places, regrid, squeeze, unfold
-from amiss.kit.subset import in_sequence
+from amiss.kit.sides import Sides
+from amiss.kit.subset import Subset, in_sequence
 from amiss.spread import GridSpread, PointSpread
 from amiss.types import Result, Sample, Truth
 
@@ -49,24 +51,26 @@ class _Patches:
     """What one sample becomes.
 
     layers  (P, C_l) a layer     frame  what tells where a patch lies: grid and picture (4,), or all places (P, 3)
-    shape   of the map     spread  the map's way back to the sample
+    shape   of the map     spread  the map's way back to the sample     one_sided  whether it is a scan from one side
     """
 
     layers: list[Array]
     frame: Array
     shape: tuple[int, ...]
     spread: GridSpread | PointSpread
+    one_sided: bool = False
 
 
 @dataclass(frozen=True)
 class _Gathered:
-    """What one pass over the good parts yields: patches, channels of each layer, scale of each, ids and frames."""
+    """What one pass over the good parts yields: patches, channels and scale of a layer, ids, frames, which are whole."""
 
     candidates: Candidates
     channels: list[int]
     scale: Array
     ids: list[str]
     frames: list[Array]
+    whole: list[int]
 
 
 @dataclass(kw_only=True)
@@ -104,16 +108,21 @@ class PatchCore(Detector):
     top: float = option(0.01, "share of patches averaged by the score rule `top`", above=0, most=1)
     reweight: int = option(9, "bank neighbours in the score rules `paper` and `rvorias`", least=1)
     blur: float = option(5.0, "sigma of the map's blur, in pixels the network sees", least=0)
-    places: int = option(20_000, "clouds: most places kept in the bank", least=1)
-    cells: float = option(1.5, "clouds: edge of a thinning cell, in spacings of the good clouds", above=0)
+    places: int = option(10_000, "clouds: most places kept in the bank", least=1)
+    cells: float = option(1.0, "clouds: edge of a thinning cell, in spacings of the good clouds", above=0)
     most: int = option(20_000, "clouds: most points looked at, so that cells may be larger", least=200)
-    scales: tuple[float, ...] = option((3.0, 5.0, 7.0), "clouds: radii that descriptors look at, in cells", some=True, above=0)
+    scales: tuple[float, ...] = option((2.5, 4.0, 6.0), "clouds: radii that descriptors look at, in cells", some=True, above=0)
     averaged: float = option(2.2, "clouds: radius that descriptors are averaged over, in cells; 0 for none", least=0)
+    lean: float = option(1.0, "clouds: weight of how far the surroundings lean to one side; 0 for none", least=0)
+    views: int = option(
+        8, "clouds: sides from which whole good ones are looked at, for scans from one side; 0 for none", least=0
+    )
     memory: str = option("1GB", "budget for the candidate patches held while fitting", bytes=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.bank_: MemoryBank | None = None
+        self.sides_: MemoryBank | None = None  # the bank and, after it, what whole good clouds look like from one side
         self.samples_: list[str] = []
         self.spots_: Array = np.empty((0, 4), np.int32)  # of the bank's patches: boxes in pictures, or points
         self.scale_: Array = np.ones(0, np.float32)
@@ -135,25 +144,38 @@ class PatchCore(Detector):
         self, samples: Iterable[Sample], truths: Sequence[Truth] | None, progress: Progress, workdir: Path | None
     ) -> None:
         rng = self.rng()
-        self._extract = self._suited(in_sequence(samples))
-        found = self._gather(samples, rng, progress, workdir)
+        parts = in_sequence(samples)
+        self._extract = self._suited(parts)
+        found = self._gather(parts, rng, progress, workdir)
+        self.samples_, self.scale_, self.sides_ = found.ids, found.scale, None
+        vectors, rows, self.spots_ = self._banked(found, rng, progress)
+        self.bank_ = MemoryBank(vectors, rows)
+        if isinstance(self._extract, CloudExtractor) and self.views and found.whole:
+            sides = Sides(Subset(parts, found.whole), self.views, self._extract.gauge.cell)
+            seen = self._gather(sides, rng, progress, workdir)
+            more, where, spots = self._banked(seen, rng, progress)
+            where[:, 0] += len(self.samples_)
+            self.samples_, self.spots_ = [*self.samples_, *seen.ids], np.concatenate([self.spots_, spots])
+            self.sides_ = MemoryBank(np.concatenate([vectors, more]), np.concatenate([rows, where]))
+
+    def _banked(self, found: _Gathered, rng: np.random.Generator, progress: Progress) -> tuple[Array, Array, Array]:
+        """What a bank holds (section 3.2): vectors, rows, and where their patches lie."""
         vectors = found.candidates.vectors()
-        vectors *= np.repeat(found.scale, found.channels)
+        vectors *= np.repeat(self.scale_, found.channels)
         bank = self.places if isinstance(self._extract, CloudExtractor) else self.bank
         count = min(bank or len(vectors), max(1, round(self.coreset * len(vectors))))
         picks = self._choose(vectors, count, rng, progress)
         if len(picks) == 1:
             log.warning("all patches of the good parts are alike, so the bank holds a single one")
         rows = found.candidates.rows()[picks]
-        spots = [_spot(int(place), found.frames[sample]) for sample, place, _ in rows]
-        self.samples_, self.spots_, self.scale_ = found.ids, np.array(spots), found.scale
-        self.bank_ = MemoryBank(vectors[picks], rows)
+        spots = np.array([_spot(int(place), found.frames[sample]) for sample, place, _ in rows])
+        return vectors[picks], rows, spots
 
     def _suited(self, parts: Sequence[Sample]) -> ImageExtractor | CloudExtractor:
         """An extractor of what the first part shows: its picture, or its points where it has no picture."""
         if "image" in parts[0].sees:
             return self._pictures(None)
-        return CloudExtractor(self.scales, self.averaged, Gauge.of(parts, self.cells, self.most))
+        return self._clouds(Gauge.of(parts, self.cells, self.most))
 
     def _choose(self, vectors: Array, count: int, rng: np.random.Generator, progress: Progress) -> Array:
         """Indices of the patches that the bank keeps (algorithm 1)."""
@@ -178,7 +200,7 @@ class PatchCore(Detector):
         total = len(samples) if isinstance(samples, Sequence) else None
         candidates = Candidates(0, rng)
         lengths: list[Array] = []
-        channels, ids, frames = [1], [], []
+        channels, ids, frames, whole = [1], [], [], []
         for index, sample in enumerate(samples):
             self._check_modality(sample)
             patches = self._patches(sample, workdir)
@@ -192,13 +214,14 @@ class PatchCore(Detector):
             candidates.add(np.concatenate(layers, axis=1), rows)
             ids.append(sample.id)
             frames.append(patches.frame)
+            whole += [index] * (not patches.one_sided)
             progress("reading good parts", index + 1, total)
         if candidates.sampled:
             log.warning(
                 "memory = %s holds %d of %d patches; the bank is chosen from a uniform sample of them",
                 self.memory, len(candidates.rows()), candidates.seen,
             )  # fmt: skip
-        return _Gathered(candidates, channels, self._scales(np.mean(lengths, axis=0)), ids, frames)
+        return _Gathered(candidates, channels, self._scales(np.mean(lengths, axis=0)), ids, frames, whole)
 
     def _capacity(self, channels: int) -> int:
         """How many candidates the budget holds: the vector, its projection twice (moved to the start), and bookkeeping."""
@@ -215,11 +238,14 @@ class PatchCore(Detector):
     def _pictures(self, graph: bytes | None) -> ImageExtractor:
         return ImageExtractor(self.backbone, self.layers, self.size, self.aspect, graph=graph)
 
+    def _clouds(self, gauge: Gauge) -> CloudExtractor:
+        return CloudExtractor(self.scales, self.averaged, gauge, lean=self.lean)
+
     def _patches(self, sample: Sample, cache: Path | None) -> _Patches:
         assert self._extract is not None
         if isinstance(self._extract, CloudExtractor):
             cloud = self._extract(sample, cache=cache)
-            return _Patches(cloud.layers, cloud.places, (len(cloud.places),), cloud.spread)
+            return _Patches(cloud.layers, cloud.places, (len(cloud.places),), cloud.spread, cloud.one_sided)
         features = self._extract(sample, cache=cache)
         layers, shape = self._embed(features)
         spread = GridSpread(shape=features.shape, size=features.size, sigma=self.blur)
@@ -260,37 +286,39 @@ class PatchCore(Detector):
         assert self.bank_ is not None
         patches = self._patches(sample, workdir)
         vectors = np.concatenate([layer * scale for layer, scale in zip(patches.layers, self.scale_, strict=True)], axis=1)
-        distances, nearest = self.bank_.nearest(vectors, min(self.neighbours, len(self.bank_)))  # (P, k)
+        bank = self.bank_
+        if patches.one_sided and self.sides_ is not None:
+            log.warning("%s is a scan from one side, the good ones are whole: it is held against views of them too", sample.id)
+            bank = self.sides_
+        distances, nearest = bank.nearest(vectors, min(self.neighbours, len(bank)))  # (P, k)
         if self.distance == "squared":
             distances = distances**2
         scores = distances.mean(axis=1)
         worst = int(scores.argmax())
         return Result(
             id=sample.id,
-            score=self._score(scores, vectors[worst], worst, int(nearest[worst, 0])),
+            score=self._score(scores, vectors[worst], int(nearest[worst, 0]), bank),
             map=scores.reshape(patches.shape),
             spread=patches.spread,
             evidence={
                 "patch": tuple(_spot(worst, patches.frame).tolist()),
-                "nearest": self._nearest(distances[worst], nearest[worst]),
+                "nearest": self._nearest(distances[worst], nearest[worst], bank),
             },
         )
 
-    def _score(self, scores: Array, patch: Array, worst: int, anchor: int) -> float:
+    def _score(self, scores: Array, patch: Array, anchor: int, bank: MemoryBank) -> float:
         if self.score == "max":
-            return float(scores[worst])
+            return float(scores.max())
         if self.score == "top":
             return top_mean(scores, self.top)
-        assert self.bank_ is not None
-        return reweighted(patch, float(scores[worst]), anchor, self.bank_, neighbours=self.reweight, rule=self.score)
+        return reweighted(patch, float(scores.max()), anchor, bank, neighbours=self.reweight, rule=self.score)
 
-    def _nearest(self, distances: Array, nearest: Array) -> list[dict[str, Any]]:
+    def _nearest(self, distances: Array, nearest: Array, bank: MemoryBank) -> list[dict[str, Any]]:
         """The good patches closest to one: sample, place in it as a box or a point, distance."""
-        assert self.bank_ is not None
         place = "point" if self.spots_.shape[1] == 3 else "box"
         return [
             {
-                "sample": self.samples_[self.bank_.rows[row, 0]],
+                "sample": self.samples_[bank.rows[row, 0]],
                 place: tuple(self.spots_[row].tolist()),
                 "distance": float(distance),
             }
@@ -301,29 +329,35 @@ class PatchCore(Detector):
 
     def _state(self) -> State:
         assert self.bank_ is not None and self._extract is not None
-        arrays = {
-            "bank": self.bank_.vectors, "rows": self.bank_.rows, "spots": self.spots_, "scale": self.scale_,
-        }  # fmt: skip
+        bank = self.sides_ or self.bank_
+        arrays = {"bank": bank.vectors, "rows": bank.rows, "spots": self.spots_, "scale": self.scale_}
         facts: dict[str, Any] = {"samples": self.samples_}
         if isinstance(self._extract, CloudExtractor):
-            return State(arrays, facts | {"gauge": asdict(self._extract.gauge)})
+            return State(arrays, facts | {"gauge": asdict(self._extract.gauge), "whole": len(self.bank_)})
         return State(arrays, facts, {"backbone": self._extract.graph})
 
     def _restore(self, state: State) -> None:
         try:
-            self.bank_ = MemoryBank(state.arrays["bank"], state.arrays["rows"])
+            bank = MemoryBank(state.arrays["bank"], state.arrays["rows"])
             self.spots_, self.scale_ = state.arrays["spots"], state.arrays["scale"]
             self.samples_ = list(state.facts["samples"])
         except (KeyError, BadField) as error:
             raise BadModelFile(f"the model file lacks {error}; fit it again") from error
-        clouds = "gauge" in state.facts
-        layers = len(self.scales) if clouds else 1 if self.embedding == "patchify" else len(self.layers)
-        whole = self.spots_.shape == (len(self.bank_), 3 if clouds else 4) and len(self.scale_) == layers
-        if not whole or not 0 <= self.bank_.rows[:, 0].min() <= self.bank_.rows[:, 0].max() < len(self.samples_):
-            raise BadModelFile("its arrays do not fit one another; fit it again")
-        self._extract = self._pictures(state.graphs.get("backbone"))
+        clouds, layers = "gauge" in state.facts, 1 if self.embedding == "patchify" else len(self.layers)
         if clouds:
-            self._extract = CloudExtractor(self.scales, self.averaged, Gauge.restored(state.facts["gauge"]))
+            self._extract = self._clouds(Gauge.restored(state.facts["gauge"]))
+            layers = len(self._extract.channels)
+        else:
+            self._extract = self._pictures(state.graphs.get("backbone"))
+        fits = self.spots_.shape == (len(bank), 3 if clouds else 4) and len(self.scale_) == layers
+        if not fits or not 0 <= bank.rows[:, 0].min() <= bank.rows[:, 0].max() < len(self.samples_):
+            raise BadModelFile("its arrays do not fit one another; fit it again")
+        count = state.fact("whole") if clouds else len(bank)
+        if not isinstance(count, int) or not 0 < count <= len(bank):
+            raise BadModelFile(f"its bank of {len(bank)} places is said to have {count!r} of whole parts; fit it again")
+        self.bank_, self.sides_ = bank, None
+        if count < len(bank):
+            self.bank_, self.sides_ = MemoryBank(bank.vectors[:count], bank.rows[:count]), bank
 
 
 def _spot(place: int, frame: Array) -> Array:

@@ -4,9 +4,9 @@ Figures are exact, over every point of every cloud, good ones included, and come
 (`regions`). Published point figures pool all points of a category, so that large clouds count for more; the mean over clouds
 (`EachPart`) weighs them alike.
 
-Clouds have no 8-connected regions. Here a region is a set of marked points linked by steps of at most `reach` spacings of the
-whole cloud, the spacing being the median distance to the nearest other point. Five, because a stray point that is a region
-of its own counts as much as the whole defect: of points that lie at random on a surface, three spacings left one round mark
+Clouds have no 8-connected regions. Here a region is a set of marked points linked by steps of at most `reach` gaps of the
+whole cloud, the gap being the median distance to the nearest other point. Five, because a stray point that is a region
+of its own counts as much as the whole defect: of points that lie at random on a surface, three gaps left one round mark
 of 600 in 6 pieces on average, five in one (20 draws). What AUPRO on unordered clouds is to mean has not been agreed on, and
 published figures over the pixel grid of an organised scan are near, but not the same.
 
@@ -23,7 +23,7 @@ import numpy.typing as npt
 from typing_extensions import Self
 
 from amiss.errors import BadSample, UndefinedMetric
-from amiss.geometry.cloud import spacing
+from amiss.geometry.cloud import gap
 from amiss.geometry.components import components
 from amiss.metrics.ranking import Steps
 from amiss.metrics.regions import Part, PlaceScores, check_limit, checked_mask, paired
@@ -59,7 +59,7 @@ def marked(maps: Iterable[Array], truths: Iterable[tuple[Array, Array]], *, reac
 
     maps    each (N,), raw, higher is more anomalous; float32 stays float32
     truths  for each map its mask and its cloud: (N,) bool, true is defective, all false for a good one; (N, 3) points
-    reach   longest step within a region, in spacings of the cloud
+    reach   longest step within a region, in gaps of the cloud
     raises  BadSample naming the index of a map, mask or cloud that does not fit
     """
     for index, (scores, truth) in enumerate(paired(maps, truths, "truths", ndim=1)):
@@ -69,7 +69,7 @@ def marked(maps: Iterable[Array], truths: Iterable[tuple[Array, Array]], *, reac
             raise BadSample(f"cloud {index} has shape {np.shape(points)}, its map {scores.shape}; wanted (N, 3) for (N,)")
         pieces = np.empty(0, np.int64)
         if mask.any():
-            pieces = components(np.asarray(points)[mask], reach * spacing(np.asarray(points)))
+            pieces = components(np.asarray(points)[mask], reach * gap(np.asarray(points)))
         areas = np.bincount(pieces)
         yield Part(scores[~mask], scores[mask], 1.0 / areas[pieces], len(areas))
 
@@ -77,18 +77,18 @@ def marked(maps: Iterable[Array], truths: Iterable[tuple[Array, Array]], *, reac
 def boxes_around(points: Array, mask: Array, *, reach: float = REACH, least: int = LEAST) -> tuple[Box, ...]:
     """A box around each region of the marked points of one cloud, for truths that have no boxes of their own.
 
-    A point stands for a piece of surface as wide as the spacing, so a box goes half a spacing beyond its points; else one
+    A point stands for a piece of surface as wide as the gap, so a box goes half a gap beyond its points; else one
     around a mark on a flat face would have no volume.
     points, mask  (N, 3) and (N,) bool     reach  as in `marked`
     least  regions of fewer points are crumbs of the labelling and left out, unless the part has no larger one
     """
     if not mask.any():
         return ()
-    gap = spacing(points)
-    pieces = components(points[mask], reach * gap)
+    apart = gap(points)
+    pieces = components(points[mask], reach * apart)
     areas = np.bincount(pieces)
     kept = [points[mask][pieces == number] for number in np.flatnonzero(areas >= min(least, areas.max()))]
-    corners = ((some.min(axis=0) - gap / 2, some.max(axis=0) + gap / 2) for some in kept)
+    corners = ((some.min(axis=0) - apart / 2, some.max(axis=0) + apart / 2) for some in kept)
     return tuple(Box(low=tuple(low.tolist()), high=tuple(high.tolist())) for low, high in corners)
 
 

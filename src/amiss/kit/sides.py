@@ -1,0 +1,72 @@
+"""Good clouds as a scanner beside them sees them: what scans from one side are held against by a model of whole parts.
+
+A whole part has no rim, a scan from one side ends somewhere, and no place near that rim looks like any good one. So every whole
+good cloud is looked at from a few sides, with its hidden points removed (`geometry/visible.py`). The sides are those of the
+cloud's own frame, so that its pose plays no role.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from amiss.errors import BadSample
+from amiss.geometry.cloud import own_frame, thinned
+from amiss.geometry.visible import visible
+from amiss.kit.clouds import points_of
+from amiss.types import Sample
+
+Array = npt.NDArray[Any]
+
+_CLOUDS = 8  # that are looked at: more are alike
+_FAR = 3.0  # diagonals from the middle of a cloud to the eye
+
+
+class Sides(Sequence[Sample]):
+    """Views of clouds from so many sides each, made when they are asked for; a view has the id of its cloud."""
+
+    def __init__(self, clouds: Sequence[Sample], count: int, cell: float) -> None:
+        """clouds  of many some are taken, from first to last     count  sides of each     cell  edge of a thinning cell"""
+        picks = np.unique(np.linspace(0, len(clouds) - 1, min(_CLOUDS, len(clouds))).round().astype(int))
+        self._clouds, self._picks, self._count, self._cell = clouds, picks.tolist(), count, cell
+
+    def __len__(self) -> int:
+        return len(self._picks) * self._count
+
+    def __iter__(self) -> Iterator[Sample]:
+        for pick in self._picks:
+            yield from _views(self._clouds[pick], directions(self._count), self._cell)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
+        if isinstance(index, slice):
+            return [self[each] for each in range(len(self))[index]]
+        pick, side = divmod(range(len(self))[index], self._count)
+        return next(_views(self._clouds[self._picks[pick]], directions(self._count)[[side]], self._cell))
+
+
+def directions(count: int) -> Array:
+    """Unit vectors that are spread evenly, along a spiral from pole to pole, (count, 3)."""
+    heights = 1 - (2 * np.arange(count) + 1) / count
+    turns = np.pi * (1 + np.sqrt(5)) * np.arange(count)
+    return np.stack([np.cos(turns) * np.sqrt(1 - heights**2), np.sin(turns) * np.sqrt(1 - heights**2), heights], axis=1)
+
+
+def _views(cloud: Sample, ways: Array, cell: float) -> Iterator[Sample]:
+    """What is seen is found out on the thinned cloud: of a million points it would take minutes."""
+    points = points_of(cloud)
+    try:
+        places, went = thinned(own_frame(points), cell)
+        middle, far = (places.min(axis=0) + places.max(axis=0)) / 2, _FAR * np.linalg.norm(np.ptp(places, axis=0))
+        for way in ways:
+            seen = np.zeros(len(places), np.bool_)
+            seen[visible(places, middle + far * way)] = True
+            yield Sample(id=cloud.id, part=cloud.part, points=points[seen[went]])
+    except BadSample as error:
+        raise BadSample(f"{cloud.id}: {error}") from error

@@ -1,0 +1,61 @@
+"""Views of good clouds from evenly spread sides: that they are of the cloud, from all around, and the same in any pose."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from amiss.errors import BadSample
+from amiss.kit.sides import Sides, directions
+from amiss.types import Sample
+from tests.clouds import good_clouds, turned
+
+
+def test_directions_are_unit_vectors_spread_all_around() -> None:
+    ways = directions(40)
+    np.testing.assert_allclose(np.linalg.norm(ways, axis=1), 1)
+    assert np.linalg.norm(ways.mean(axis=0)) < 0.05
+    some = np.random.default_rng(0).standard_normal((500, 3))
+    some /= np.linalg.norm(some, axis=1, keepdims=True)
+    assert np.degrees(np.arccos((some @ ways.T).max(axis=1))).max() < 25
+
+
+def test_a_view_is_a_part_of_its_cloud_and_all_views_together_are_nearly_all_of_it() -> None:
+    (cloud,) = good_clouds(1)
+    assert cloud.points is not None
+    views = list(Sides([cloud], 8, 0.1))
+    known = {point.tobytes() for point in cloud.points}
+    seen = [{point.tobytes() for point in view.points} for view in views if view.points is not None]
+    assert len(seen) == 8 and all(0.2 < len(one) / len(known) < 0.75 and one <= known for one in seen)
+    assert len(set.union(*seen)) > 0.98 * len(known)
+    assert {view.id for view in views} == {cloud.id}
+
+
+def test_the_same_points_are_seen_in_any_pose_and_unit() -> None:
+    (cloud,) = good_clouds(1)
+    assert cloud.points is not None
+    moved = 1000 * turned(cloud.points.astype(float), np.random.default_rng(1))
+    there = Sides([Sample(id="moved", points=moved.astype(np.float32))], 4, 100.0)
+    for here, view in zip(Sides([cloud], 4, 0.1), there, strict=True):
+        assert here.points is not None and view.points is not None
+        assert abs(len(here.points) - len(view.points)) < 0.02 * len(here.points)
+
+
+def test_of_many_clouds_eight_are_looked_at_from_first_to_last() -> None:
+    clouds = good_clouds(20)
+    sides = Sides(clouds, 3, 0.1)
+    names = [view.id for view in sides]
+    assert len(sides) == len(names) == 24 and len(set(names)) == 8
+    assert names[0] == "good 0" and names[-1] == "good 19"
+
+
+def test_a_view_is_reached_by_its_index_as_by_going_through_them() -> None:
+    sides = Sides(good_clouds(2), 3, 0.1)
+    assert [view.digest for view in sides] == [sides[index].digest for index in range(6)] == [each.digest for each in sides[:]]
+    assert sides[-1].digest == sides[5].digest
+
+
+def test_a_cloud_without_a_surface_is_named() -> None:
+    flat = Sample(id="a line", points=np.linspace(0, 1, 60)[:, None].repeat(3, axis=1).astype(np.float32))
+    with pytest.raises(BadSample, match=r"a line: .*on a line"):
+        list(Sides([flat], 2, 0.1))
