@@ -9,8 +9,8 @@ Where we differ, each by a field: the picture keeps its proportions and is not c
 (`layers`), each divided by its mean length over the picture, which takes out exposure (`scale`), the picture's score is the
 mean of the top share of patches (`score`), the bank has a size rather than a share (`bank`).
 `amiss methods patchcore` lists the fields; the preset `paper` sets them as the paper has them.
-Of a cloud the patches are the places of its thinned surface, described by FPFH at two scales (`kit/clouds.py`); bank, coreset
-and scores are the same. The paper knows pictures alone.
+Of a cloud the patches are the places of its thinned surface, described by FPFH at some scales (`kit/clouds.py`) and, where an
+`encoder` is given, by its tokens (`kit/tokens.py`); bank, coreset and scores are the same. The paper knows pictures alone.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
+from amiss.backbones.points import PointEncoder
+from amiss.backbones.runtime import load_graph
 from amiss.contract import Detector, Progress, State
 from amiss.errors import BadField, BadModelFile
 from amiss.fields import byte_count, option
@@ -35,6 +37,7 @@ from amiss.kit.maps import ScoreRule, reweighted, top_mean
 from amiss.kit.memory import MemoryBank
 from amiss.kit.patches import cell_box, on_grid, places, regrid, squeeze, unfold
 from amiss.kit.subset import in_sequence
+from amiss.kit.tokens import EncodedExtractor, balance, drawn_matrix, restored_matrix
 from amiss.spread import GridSpread, PointSpread
 from amiss.types import Result, Sample, Truth
 
@@ -109,6 +112,11 @@ class PatchCore(Detector):
     most: int = option(20_000, "clouds: most points looked at, so that cells may be larger", least=200)
     scales: tuple[float, ...] = option((3.0, 5.0, 7.0), "clouds: radii that descriptors look at, in cells", some=True, above=0)
     averaged: float = option(2.2, "clouds: radius that descriptors are averaged over, in cells; 0 for none", least=0)
+    encoder: str | None = option(None, "clouds: an encoder of points, an ONNX file that describes itself; none for FPFH alone")
+    share: float = option(
+        0.5, "clouds: share of the encoder's tokens in a squared distance; 1 leaves FPFH out", above=0, most=1
+    )
+    channels: int | None = option(128, "clouds: channels that tokens are projected to; none for all", least=1)
     memory: str = option("1GB", "budget for the candidate patches held while fitting", bytes=True)
 
     def __post_init__(self) -> None:
@@ -135,10 +143,11 @@ class PatchCore(Detector):
         self, samples: Iterable[Sample], truths: Sequence[Truth] | None, progress: Progress, workdir: Path | None
     ) -> None:
         rng = self.rng()
-        self._extract = self._suited(in_sequence(samples))
+        self._extract = self._suited(in_sequence(samples), rng)
         found = self._gather(samples, rng, progress, workdir)
         vectors = found.candidates.vectors()
-        vectors *= np.repeat(found.scale, found.channels)
+        scale = found.scale * self._balance(vectors, found, rng)
+        vectors *= np.repeat(scale, found.channels)
         bank = self.places if isinstance(self._extract, CloudExtractor) else self.bank
         count = min(bank or len(vectors), max(1, round(self.coreset * len(vectors))))
         picks = self._choose(vectors, count, rng, progress)
@@ -146,14 +155,29 @@ class PatchCore(Detector):
             log.warning("all patches of the good parts are alike, so the bank holds a single one")
         rows = found.candidates.rows()[picks]
         spots = [_spot(int(place), found.frames[sample]) for sample, place, _ in rows]
-        self.samples_, self.spots_, self.scale_ = found.ids, np.array(spots), found.scale
+        self.samples_, self.spots_, self.scale_ = found.ids, np.array(spots), scale
         self.bank_ = MemoryBank(vectors[picks], rows)
 
-    def _suited(self, parts: Sequence[Sample]) -> ImageExtractor | CloudExtractor:
+    def _suited(self, parts: Sequence[Sample], rng: np.random.Generator) -> ImageExtractor | CloudExtractor:
         """An extractor of what the first part shows: its picture, or its points where it has no picture."""
         if "image" in parts[0].sees:
+            if self.encoder is not None:
+                raise BadField(f"encoder = {self.encoder!r} is for point clouds, {parts[0].id} is a picture; leave it out")
             return self._pictures(None)
-        return CloudExtractor(self.scales, self.averaged, Gauge.of(parts, self.cells, self.most))
+        gauge = Gauge.of(parts, self.cells, self.most)
+        if self.encoder is None:
+            return CloudExtractor(self.scales, self.averaged, gauge)
+        encoder = PointEncoder(load_graph(self.encoder), name=self.encoder)
+        matrix = drawn_matrix(encoder.description.channels, self.channels, rng)
+        return EncodedExtractor(self.scales, self.averaged, gauge, encoder=encoder, matrix=matrix)
+
+    def _balance(self, vectors: Array, found: _Gathered, rng: np.random.Generator) -> Array:
+        """What each layer is multiplied by: as it is, but for tokens, which are brought to the level of descriptors."""
+        if not isinstance(self._extract, EncodedExtractor):
+            return np.ones(len(found.scale), np.float32)
+        split = sum(found.channels[:-1])
+        plain, tokens = balance(vectors, found.candidates.rows()[:, 0], split, self.share, rng)
+        return np.array([plain] * (len(found.scale) - 1) + [tokens], np.float32)
 
     def _choose(self, vectors: Array, count: int, rng: np.random.Generator, progress: Progress) -> Array:
         """Indices of the patches that the bank keeps (algorithm 1)."""
@@ -306,7 +330,12 @@ class PatchCore(Detector):
         }  # fmt: skip
         facts: dict[str, Any] = {"samples": self.samples_}
         if isinstance(self._extract, CloudExtractor):
-            return State(arrays, facts | {"gauge": asdict(self._extract.gauge)})
+            facts |= {"gauge": asdict(self._extract.gauge)}
+        if isinstance(self._extract, EncodedExtractor):
+            arrays |= {} if self._extract.matrix is None else {"matrix": self._extract.matrix}
+            return State(arrays, facts, {"encoder": self._extract.encoder.graph})
+        if isinstance(self._extract, CloudExtractor):
+            return State(arrays, facts)
         return State(arrays, facts, {"backbone": self._extract.graph})
 
     def _restore(self, state: State) -> None:
@@ -317,13 +346,23 @@ class PatchCore(Detector):
         except (KeyError, BadField) as error:
             raise BadModelFile(f"the model file lacks {error}; fit it again") from error
         clouds = "gauge" in state.facts
-        layers = len(self.scales) if clouds else 1 if self.embedding == "patchify" else len(self.layers)
+        layers = (
+            len(self.scales) + (self.encoder is not None) if clouds else 1 if self.embedding == "patchify" else len(self.layers)
+        )
         whole = self.spots_.shape == (len(self.bank_), 3 if clouds else 4) and len(self.scale_) == layers
         if not whole or not 0 <= self.bank_.rows[:, 0].min() <= self.bank_.rows[:, 0].max() < len(self.samples_):
             raise BadModelFile("its arrays do not fit one another; fit it again")
-        self._extract = self._pictures(state.graphs.get("backbone"))
-        if clouds:
-            self._extract = CloudExtractor(self.scales, self.averaged, Gauge.restored(state.facts["gauge"]))
+        gauge = Gauge.restored(state.facts["gauge"]) if clouds else None
+        self._extract = self._pictures(state.graphs.get("backbone")) if gauge is None else self._restored_clouds(gauge, state)
+
+    def _restored_clouds(self, gauge: Gauge, state: State) -> CloudExtractor:
+        if self.encoder is None:
+            return CloudExtractor(self.scales, self.averaged, gauge)
+        if "encoder" not in state.graphs:
+            raise BadModelFile("the model file lacks its encoder of points; fit it again")
+        encoder = PointEncoder(state.graphs["encoder"], name="its encoder")
+        matrix = restored_matrix(state.arrays.get("matrix"), encoder.description.channels)
+        return EncodedExtractor(self.scales, self.averaged, gauge, encoder=encoder, matrix=matrix)
 
 
 def _spot(place: int, frame: Array) -> Array:
