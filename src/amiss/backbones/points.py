@@ -111,19 +111,28 @@ class PointEncoder:
 
 def described(graph: bytes, name: str) -> Encoding:
     """What a graph says of itself; raises BadBackbone where it is no ONNX file, or no encoder of points."""
+    entry = _entry(graph, name)
+    if entry is None:
+        raise BadBackbone(
+            f"{name}: not an encoder of points (no metadata entry {ENTRY!r}); make one with amiss backbones point-mae or "
+            "amiss backbones learn-points (docs/points.md)"
+        )
+    return Encoding.from_json(entry)
+
+
+def is_encoder(graph: bytes, name: str) -> bool:
+    """Whether an ONNX graph says that it encodes points; raises BadBackbone where it is no ONNX file."""
+    return _entry(graph, name) is not None
+
+
+def _entry(graph: bytes, name: str) -> str | None:
     import onnx
 
     try:
         model = onnx.load_model_from_string(graph)
     except Exception as error:  # protobuf raises its own, undocumented kinds
-        raise BadBackbone(f"{name}: not an ONNX file ({error}); give the path of an encoder of points") from error
-    for entry in model.metadata_props:
-        if entry.key == ENTRY:
-            return Encoding.from_json(entry.value)
-    raise BadBackbone(
-        f"{name}: not an encoder of points (no metadata entry {ENTRY!r}); make one with amiss backbones point-mae or "
-        "amiss backbones learn-points (docs/points.md)"
-    )
+        raise BadBackbone(f"{name}: not an ONNX file ({error}); give the path of an ONNX graph") from error
+    return next((str(entry.value) for entry in model.metadata_props if entry.key == ENTRY), None)
 
 
 # -- groups ------------------------------------------------------------------------------------------------------------
@@ -134,15 +143,29 @@ def prepared(places: Array, directions: Array, cell: float, encoding: Encoding) 
 
     places, directions, cell  as for PointEncoder     raises  as grouped
     """
-    own = own_frame(places)
     found = grouped(places, encoding.groups, encoding.members)
-    axes = own if encoding.frame != "given" else np.asarray(places, np.float64) - np.mean(places, axis=0, dtype=np.float64)
-    axes = axes / (cell * encoding.unit)
-    groups = axes[found.members] - axes[found.centres, None]
+    axes, directions = laid(places, directions, cell, encoding)
+    groups = framed(axes, directions, found, encoding)
+    return groups, axes[found.centres].astype(np.float32), found.centres
+
+
+def laid(places: Array, directions: Array, cell: float, encoding: Encoding) -> tuple[Array, Array]:
+    """Places (P, 3) along the axes and in the unit of an encoder, and directions (P, 3) along the same axes."""
+    centred = np.asarray(places, np.float64) - np.mean(places, axis=0, dtype=np.float64)
+    if encoding.frame == "given":
+        return centred / (cell * encoding.unit), directions
+    own = own_frame(places)  # a rotation of the places, and normals go with it (Kabsch, 1976)
+    left, _, right = np.linalg.svd(centred.T @ own)
+    turn = left @ np.diag([1, 1, np.linalg.det(left @ right)]) @ right
+    return own / (cell * encoding.unit), np.asarray(directions @ turn)
+
+
+def framed(axes: Array, directions: Array, groups: Groups, encoding: Encoding) -> Array:
+    """Groups (G, M, 3) float32 of places that are laid, about their centres."""
+    found = axes[groups.members] - axes[groups.centres, None]
     if encoding.frame == "local":
-        # the own frame is a rotation of the places, and normals go with it
-        groups = in_own_frames(groups, _turned(places, own, directions[found.centres]))
-    return groups.astype(np.float32), axes[found.centres].astype(np.float32), found.centres
+        found = in_own_frames(found, directions[groups.centres])
+    return np.asarray(found, np.float32)
 
 
 def grouped(points: Array, count: int, members: int) -> Groups:
@@ -200,10 +223,3 @@ def in_own_frames(groups: Array, directions: Array) -> Array:
 def _signs(values: Array) -> Array:
     """1 or -1, as a column."""
     return np.where(values < 0, -1.0, 1.0)[:, None]
-
-
-def _turned(before: Array, after: Array, directions: Array) -> Array:
-    """Directions turned as the points were (Kabsch, 1976): (G, 3)."""
-    centred = np.asarray(before, np.float64) - np.mean(before, axis=0, dtype=np.float64)
-    left, _, right = np.linalg.svd(centred.T @ after)
-    return np.asarray(directions @ (left @ np.diag([1, 1, np.linalg.det(left @ right)]) @ right))
