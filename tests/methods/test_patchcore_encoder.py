@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -169,3 +171,17 @@ def test_a_projection_keeps_distances_and_short_tokens_need_none() -> None:
     bank = MemoryBank(rng.standard_normal((50, 400)).astype(np.float32), np.zeros((50, 3), np.int32))
     before, after = (np.linalg.norm(x[:25] - x[25:], axis=1) for x in (bank.vectors, bank.vectors @ matrix))
     np.testing.assert_allclose(after, before, rtol=0.35)
+
+
+def test_judging_with_an_encoder_needs_no_torch(fitted: PatchCore, tmp_path: Path) -> None:
+    Model(fitted).save(tmp_path / "gear.amiss")
+    ((bad, _),) = bad_clouds(1)
+    assert bad.points is not None
+    np.save(tmp_path / "bad.npy", bad.points)
+    code = (
+        "import sys; sys.modules['torch'] = None; import numpy as np, amiss\n"
+        f"part = amiss.Sample(id='bad', points=np.load({str(tmp_path / 'bad.npy')!r}))\n"
+        f"print(amiss.load({str(tmp_path / 'gear.amiss')!r}).judge(part).score)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(said.stdout) == pytest.approx(judged(fitted, [bad])[0], rel=1e-5)
