@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from amiss.kit.masked_points import Masked, Surface
 
 SMALL = Encoding(taps=(1, 2), channels=256, groups=1024, members=32, unit=16.0, frame="local")
-PLAN = Plan(steps=400, batch=1, rate=1e-3, clip=1.0)
+PLAN = Plan(steps=600, batch=1, rate=5e-4, clip=1.0, average=0.98)
 CELLS, MOST = 1.5, 20_000  # of the gauge, as PatchCore has them
 _WIDTH, _HEADS = 128, 4
 _NORMALS = (3.0,)  # cells: no descriptor is used, and a small one is soon made
