@@ -68,3 +68,11 @@ def test_a_spread_without_its_points_finds_them_again() -> None:
     values = rng.random(5)
     assert small.points.size == 0 and small.places is whole.places
     np.testing.assert_array_equal(small.over(whole.points)(values), whole(values))
+
+
+def test_vectors_are_spread_as_their_channels_are_one_by_one() -> None:
+    rng = np.random.default_rng(0)
+    spread, values = PointSpread(rng.random((9, 3)), rng.random((40, 3))), rng.random((9, 4))
+    found = spread(values)
+    assert found.shape == (40, 4) and found.dtype == np.float32
+    np.testing.assert_allclose(found, np.stack([spread(channel) for channel in values.T], axis=1), rtol=1e-5)

@@ -38,6 +38,8 @@ class GridSpread:
 class PointSpread:
     """From the places that a method looked at to every point of a cloud: the mean of the nearest, by inverse squared distance.
 
+    Values may be single ones or vectors.
+
     places  (P, 3), in the cloud's own coordinates     points  (N, 3) of the whole cloud     near  how many places count
     """
 
@@ -46,14 +48,20 @@ class PointSpread:
     near: int = 3
 
     def __call__(self, values: Array) -> Array:
-        """(P,) to (N,) float32."""
+        """(P,) to (N,), or (P, C) to (N, C), float32."""
         from scipy.spatial import cKDTree
 
         near = min(self.near, len(self.places))
         distances, indices = cKDTree(self.places).query(self.points, k=range(1, near + 1), workers=-1)  # (N, near)
         shares = distances / np.maximum(distances[:, -1:], np.finfo(float).tiny)  # without a unit
         weights = 1 / (shares**2 + 1e-12)
-        return np.asarray((weights * values[indices]).sum(axis=1) / weights.sum(axis=1), np.float32)
+        if values.ndim == 1:
+            return np.asarray((weights * values[indices]).sum(axis=1) / weights.sum(axis=1), np.float32)
+        weights /= weights.sum(axis=1, keepdims=True)
+        found = np.zeros((len(self.points), values.shape[1]), np.float32)
+        for weight, index in zip(weights.astype(np.float32).T, indices.T, strict=True):  # one after another: vectors are long
+            found += weight[:, None] * values[index]
+        return found
 
     def over(self, points: Array) -> Self:
         """The same places with other points to spread to: none, so that a result is small, or those of the cloud again."""

@@ -223,14 +223,14 @@ def _source(network: Tapped, weights: Path | None) -> dict[str, Any]:
     return {
         "timm": ".".join(filter(None, (told["architecture"], told.get("tag")))),
         "weights": file or {"downloaded_by_timm": told.get("hf_hub_id") or told.get("url")},
-        "tensors_sha256": _tensors_sha256(network.model),
+        "tensors_sha256": tensors_sha256(network.model),
         "licence": told.get("license"),
         "torch": str(torch.__version__),
         "timm_version": timm.__version__,
     }
 
 
-def _tensors_sha256(model: Any) -> str:
+def tensors_sha256(model: Any) -> str:
     """One digest over the names, shapes and values of all tensors, whatever file they came from."""
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):

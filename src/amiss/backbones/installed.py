@@ -22,6 +22,7 @@ from amiss.fields import unknown
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
 _TRIAL = (96, 128)  # rows and columns of the picture that a graph of free size is tried with
+_MORE = 20  # points than a group has, of the cloud that an encoder is tried with
 
 
 def folder() -> Path:
@@ -112,12 +113,18 @@ def remove(name: str) -> None:
 
 
 def try_out(graph: bytes, name: str) -> None:
-    """Run every tap and the token of a graph once.
+    """Run every tap and the token of a graph once; an encoder of points on a cloud.
 
     raises  BadBackbone where it does not run, or gives what no method can use
     """
+    from amiss.backbones.points import PointEncoder, is_encoder
     from amiss.backbones.runtime import Backbone
 
+    if is_encoder(graph, name):
+        encoder = PointEncoder(graph, name=name)
+        noise = np.random.default_rng(0).standard_normal((encoder.description.members + _MORE, 3))
+        encoder(noise, noise / np.linalg.norm(noise, axis=1, keepdims=True), 1.0)
+        return
     backbone = Backbone(graph, None, name=name, token=True)
     height, width = backbone.description.size or _TRIAL
     image = np.random.default_rng(0).random((1, height, width, 3), np.float32)

@@ -170,6 +170,8 @@ def _model(graph: bytes, name: str) -> Any:
 
 def _described(model: Any, name: str) -> Description:
     properties = {entry.key: entry.value for entry in model.metadata_props}
+    if "amiss.points" in properties:
+        raise BadBackbone(f"{name}: an encoder of point clouds, a backbone for pictures is wanted; give it with --encoder")
     if "amiss" not in properties:
         raise BadBackbone(
             f"{name}: the graph does not describe itself (no metadata entry 'amiss' with taps, strides, mean, std); "

@@ -20,7 +20,13 @@ STRIDES = (4, 8, 16, 32)
 TRANSFORMERS = ["vision_transformer", "eva"]  # timm's modules; DINOv3 lives in the second
 Norm = Literal["final", "none"]
 
-_WRAPPED = ("state_dict_ema", "model_ema", "state_dict", "model")  # names under which checkpoints keep their tensors
+_WRAPPED = (
+    "state_dict_ema",
+    "model_ema",
+    "state_dict",
+    "base_model",
+    "model",
+)  # names under which checkpoints keep their tensors
 
 
 @dataclass(frozen=True, kw_only=True)

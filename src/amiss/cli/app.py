@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from amiss.cli.backbones import group as backbones
+from amiss.cli.encoders import group as backbones
 
 app = typer.Typer(
     help="Finds what is amiss with a part, after seeing good parts only.",

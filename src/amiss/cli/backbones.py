@@ -39,11 +39,11 @@ def show(as_json: Json = False) -> None:
     from amiss.backbones.installed import names
     from amiss.backbones.published import PUBLISHED
 
-    console = _console(quiet=False, as_json=as_json)
+    console = console_of(quiet=False, as_json=as_json)
     rows = [_row(name) for name in [*catalog.BACKBONES, *names()]]
     if as_json:
         return console.result({"backbones": rows, "published": [_published_row(entry) for entry in PUBLISHED.values()]}, [])
-    cells = [[r["name"], r["from"], _numbers(r["layers"]), _seen(r["size"]), f"{r['bytes'] / 2**20:.1f} MB", r["sha256"][:12]]
+    cells = [[r["name"], r["from"], _numbers(r["layers"]), _seen(r), f"{r['bytes'] / 2**20:.1f} MB", r["sha256"][:12]]
              for r in rows if "problem" not in r]  # fmt: skip
     console.table("", ["backbone", "from", "layers", "sees", "size", "sha256"], cells)
     for row in rows:
@@ -73,15 +73,15 @@ def export(
     from amiss.backbones.export import export as exported
     from amiss.backbones.installed import check_free
 
-    console = _console(quiet=quiet, as_json=as_json)
-    _check_out(out)
+    console = console_of(quiet=quiet, as_json=as_json)
+    check_out(out)
     if out is None:
         check_free(installed_as or name)
     elif installed_as is not None:
         raise BadField("--out writes a file and --name installs; give one of them")
     made = exported(name, weights=weights, layers=_layers(layers), size=size, norm=norm)  # type: ignore[arg-type]
     console.warn(_other_weights(name, made.source["weights"].get("sha256")))
-    _keep(made, installed_as or name, out, {"source": made.source}, console)
+    keep(made, installed_as or name, out, {"source": made.source}, console)
 
 
 @group.command()
@@ -101,7 +101,7 @@ def get(
     from amiss.backbones.installed import check_free
     from amiss.backbones.published import published
 
-    console = _console(quiet=quiet, as_json=as_json)
+    console = console_of(quiet=quiet, as_json=as_json)
     entry = published(name)
     check_free(installed_as or name)
     with console.progress() as progress:
@@ -114,7 +114,7 @@ def get(
         )
     made = exported(name, weights=fetched.path, layers=_layers(layers), size=size)
     origin = {"source": made.source, "url": entry.url, "licence": entry.licence, "sha256_stated": entry.sha256}
-    _keep(made, installed_as or name, None, origin, console)
+    keep(made, installed_as or name, None, origin, console)
 
 
 @group.command()
@@ -127,7 +127,7 @@ def add(
     """Try an ONNX file out and install it under a name."""
     from amiss.backbones.installed import add as install
 
-    console = _console(quiet=quiet, as_json=as_json)
+    console = console_of(quiet=quiet, as_json=as_json)
     if not file.is_file():
         raise BadBackbone(f"{file}: there is no such file; give the path of an ONNX backbone")
     name = installed_as or file.name.removesuffix(".onnx")
@@ -143,23 +143,27 @@ def remove(
     from amiss.backbones.installed import remove as take_away
 
     take_away(name)
-    _console(quiet=quiet, as_json=as_json).result({"removed": name}, [f"{name}: removed"])
+    console_of(quiet=quiet, as_json=as_json).result({"removed": name}, [f"{name}: removed"])
 
 
-def _console(*, quiet: bool, as_json: bool) -> Console:
+def console_of(*, quiet: bool, as_json: bool) -> Console:
     from amiss.cli.console import Console
 
     return Console(quiet=quiet, as_json=as_json)
 
 
 def _layers(text: str | None) -> tuple[int, ...] | None:
+    return None if text is None else numbers_of("--layers", text)
+
+
+def numbers_of(option: str, text: str) -> tuple[int, ...]:
     try:
-        return None if text is None else tuple(int(part) for part in text.split(","))
+        return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise BadField(f"--layers {text!r}: wanted whole numbers with commas, such as 8,16") from None
+        raise BadField(f"{option} {text!r}: wanted whole numbers with commas, such as 8,16") from None
 
 
-def _check_out(out: Path | None) -> None:
+def check_out(out: Path | None) -> None:
     """What can be refused before minutes are spent."""
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise CannotWrite(f"{out}: cannot write a file there; give --out a file name in a folder that exists")
@@ -175,7 +179,7 @@ def _other_weights(name: str, digest: str | None) -> str:
     return f"not the published weights of {name}: sha256 {digest[:12]}, published {stated}...; fine where they are your own"
 
 
-def _keep(made: Exported, name: str, out: Path | None, origin: dict[str, Any], console: Console) -> None:
+def keep(made: Exported, name: str, out: Path | None, origin: dict[str, Any], console: Console) -> None:
     """Install an exported graph, or write it where it was asked for, and say how well it agrees."""
     from amiss.backbones.folders import write_whole
     from amiss.backbones.installed import add as install
@@ -186,8 +190,9 @@ def _keep(made: Exported, name: str, out: Path | None, origin: dict[str, Any], c
         return _say_installed(name, console)
     write_whole(out, made.graph)
     values = {"file": str(out), "bytes": len(made.graph), "gap": made.gap, "source": made.source}
+    option = "--encoder" if "sizes" in made.source else "--backbone"
     return console.result(
-        values, [f"{out}: {len(made.graph) / 2**20:.1f} MB; use it with --backbone {out}, or amiss backbones add"]
+        values, [f"{out}: {len(made.graph) / 2**20:.1f} MB; use it with {option} {out}, or amiss backbones add"]
     )
 
 
@@ -195,27 +200,34 @@ def _say_installed(name: str, console: Console) -> None:
     row = _row(name)
     layers = _numbers(row["layers"])
     line = f"{name}: layers {layers}, {row['bytes'] / 2**20:.1f} MB, sha256 {row['sha256'][:12]}"
-    console.result(row, [line, f"use it with --backbone {name} --layers {layers}"])
+    use = f"--encoder {name}" if "encoder" in row else f"--backbone {name} --layers {layers}"
+    console.result(row, [line, f"use it with {use}"])
 
 
 def _row(name: str) -> dict[str, Any]:
     """What is to be said of a backbone; a damaged one has a problem instead."""
     import hashlib
+    import json
 
     from amiss.backbones import installed
+    from amiss.backbones.points import described, is_encoder
     from amiss.backbones.runtime import describe, load_graph
 
     embedded = name in catalog.BACKBONES
     row: dict[str, Any] = {"name": name, "from": "embedded" if embedded else "installed"}
     try:
         graph = load_graph(name)
-        about, record = describe(graph, name), {} if embedded else installed.record(name)
+        record = {} if embedded else installed.record(name)
+        row |= {"bytes": len(graph), "sha256": hashlib.sha256(graph).hexdigest(), "record": record}
+        if is_encoder(graph, name):
+            told = json.loads(described(graph, name).to_json())
+            return row | {"layers": told["taps"], "strides": [], "token": None, "size": None, "encoder": told}
+        about = describe(graph, name)
     except BadBackbone as error:
         return {**row, "problem": str(error)}
     return row | {
         "layers": [tap.layer for tap in about.taps], "strides": [tap.stride for tap in about.taps], "token": about.token,
-        "size": about.size, "mean": about.mean, "std": about.std, "bytes": len(graph),
-        "sha256": hashlib.sha256(graph).hexdigest(), "record": record,
+        "size": about.size, "mean": about.mean, "std": about.std,
     }  # fmt: skip
 
 
@@ -227,5 +239,6 @@ def _numbers(layers: list[int]) -> str:
     return ",".join(str(layer) for layer in layers)
 
 
-def _seen(size: tuple[int, int] | None) -> str:
-    return "any size" if size is None else f"{size[0]} x {size[1]}"
+def _seen(row: dict[str, Any]) -> str:
+    size = row["size"]
+    return "points" if "encoder" in row else "any size" if size is None else f"{size[0]} x {size[1]}"

@@ -9,9 +9,10 @@ Where we differ, each by a field: the picture keeps its proportions and is not c
 (`layers`), each divided by its mean length over the picture, which takes out exposure (`scale`), the picture's score is the
 mean of the top share of patches (`score`), the bank has a size rather than a share (`bank`).
 `amiss methods patchcore` lists the fields; the preset `paper` sets them as the paper has them.
-Of a cloud the patches are the places of its thinned surface, described by FPFH and leans at several scales (`kit/clouds.py`);
-bank, coreset and scores are the same. A second bank holds what whole good clouds look like from one side (`kit/sides.py`); it
-answers too where a scan is from one side. The paper knows pictures alone.
+Of a cloud the patches are the places of its thinned surface, described by FPFH and leans at several scales (`kit/clouds.py`)
+and, where an `encoder` is given, by its tokens (`kit/tokens.py`); bank, coreset and scores are the same. A second bank holds
+what whole good clouds look like from one side (`kit/sides.py`); it answers too where a scan is from one side. The paper knows
+pictures alone.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
+from amiss.backbones.points import PointEncoder
+from amiss.backbones.runtime import load_graph
 from amiss.contract import Detector, Progress, State
 from amiss.errors import BadField, BadModelFile
 from amiss.fields import byte_count, option
@@ -37,6 +40,7 @@ from amiss.kit.memory import MemoryBank
 from amiss.kit.patches import cell_box, on_grid, places, regrid, squeeze, unfold
 from amiss.kit.sides import Sides
 from amiss.kit.subset import Subset, in_sequence
+from amiss.kit.tokens import EncodedExtractor, balance, drawn_matrix, restored_encoder
 from amiss.spread import GridSpread, PointSpread
 from amiss.types import Result, Sample, Truth
 
@@ -117,6 +121,11 @@ class PatchCore(Detector):
     views: int = option(
         8, "clouds: sides from which whole good ones are looked at, for scans from one side; 0 for none", least=0
     )
+    encoder: str | None = option(None, "clouds: an encoder of points, an ONNX file that describes itself; none for FPFH alone")
+    share: float = option(
+        0.5, "clouds: share of the encoder's tokens in a squared distance; 1 leaves FPFH out", above=0, most=1
+    )
+    channels: int | None = option(128, "clouds: channels that tokens are projected to; none for all", least=1)
     memory: str = option("1GB", "budget for the candidate patches held while fitting", bytes=True)
 
     def __post_init__(self) -> None:
@@ -145,9 +154,10 @@ class PatchCore(Detector):
     ) -> None:
         rng = self.rng()
         parts = in_sequence(samples)
-        self._extract = self._suited(parts)
+        self._extract = self._suited(parts, rng)
         found = self._gather(parts, rng, progress, workdir)
-        self.samples_, self.scale_, self.sides_ = found.ids, found.scale, None
+        self.samples_, self.sides_ = found.ids, None
+        self.scale_ = found.scale * self._balance(found, rng)
         vectors, rows, self.spots_ = self._banked(found, rng, progress)
         self.bank_ = MemoryBank(vectors, rows)
         if isinstance(self._extract, CloudExtractor) and self.views and found.whole:
@@ -171,11 +181,25 @@ class PatchCore(Detector):
         spots = np.array([_spot(int(place), found.frames[sample]) for sample, place, _ in rows])
         return vectors[picks], rows, spots
 
-    def _suited(self, parts: Sequence[Sample]) -> ImageExtractor | CloudExtractor:
+    def _suited(self, parts: Sequence[Sample], rng: np.random.Generator) -> ImageExtractor | CloudExtractor:
         """An extractor of what the first part shows: its picture, or its points where it has no picture."""
         if "image" in parts[0].sees:
+            if self.encoder is not None:
+                raise BadField(f"encoder = {self.encoder!r} is for point clouds, {parts[0].id} is a picture; leave it out")
             return self._pictures(None)
-        return self._clouds(Gauge.of(parts, self.cells, self.most))
+        gauge = Gauge.of(parts, self.cells, self.most)
+        if self.encoder is None:
+            return self._clouds(gauge, None, None)
+        encoder = PointEncoder(load_graph(self.encoder), name=self.encoder)
+        return self._clouds(gauge, encoder, drawn_matrix(encoder.description.channels, self.channels, rng))
+
+    def _balance(self, found: _Gathered, rng: np.random.Generator) -> Array:
+        """What each layer is multiplied by: as it is, but for tokens, which are brought to the level of descriptors."""
+        if not isinstance(self._extract, EncodedExtractor):
+            return np.ones(len(found.scale), np.float32)
+        split = sum(found.channels[:-1])
+        plain, tokens = balance(found.candidates.vectors(), found.candidates.rows()[:, 0], split, self.share, rng)
+        return np.array([plain] * (len(found.scale) - 1) + [tokens], np.float32)
 
     def _choose(self, vectors: Array, count: int, rng: np.random.Generator, progress: Progress) -> Array:
         """Indices of the patches that the bank keeps (algorithm 1)."""
@@ -238,8 +262,10 @@ class PatchCore(Detector):
     def _pictures(self, graph: bytes | None) -> ImageExtractor:
         return ImageExtractor(self.backbone, self.layers, self.size, self.aspect, graph=graph)
 
-    def _clouds(self, gauge: Gauge) -> CloudExtractor:
-        return CloudExtractor(self.scales, self.averaged, gauge, lean=self.lean)
+    def _clouds(self, gauge: Gauge, encoder: PointEncoder | None, matrix: Array | None) -> CloudExtractor:
+        if encoder is None:
+            return CloudExtractor(self.scales, self.averaged, gauge, lean=self.lean)
+        return EncodedExtractor(self.scales, self.averaged, gauge, encoder=encoder, matrix=matrix, lean=self.lean)
 
     def _patches(self, sample: Sample, cache: Path | None) -> _Patches:
         assert self._extract is not None
@@ -333,7 +359,12 @@ class PatchCore(Detector):
         arrays = {"bank": bank.vectors, "rows": bank.rows, "spots": self.spots_, "scale": self.scale_}
         facts: dict[str, Any] = {"samples": self.samples_}
         if isinstance(self._extract, CloudExtractor):
-            return State(arrays, facts | {"gauge": asdict(self._extract.gauge), "whole": len(self.bank_)})
+            facts |= {"gauge": asdict(self._extract.gauge), "whole": len(self.bank_)}
+        if isinstance(self._extract, EncodedExtractor):
+            arrays |= {} if self._extract.matrix is None else {"matrix": self._extract.matrix}
+            return State(arrays, facts, {"encoder": self._extract.encoder.graph})
+        if isinstance(self._extract, CloudExtractor):
+            return State(arrays, facts)
         return State(arrays, facts, {"backbone": self._extract.graph})
 
     def _restore(self, state: State) -> None:
@@ -345,7 +376,8 @@ class PatchCore(Detector):
             raise BadModelFile(f"the model file lacks {error}; fit it again") from error
         clouds, layers = "gauge" in state.facts, 1 if self.embedding == "patchify" else len(self.layers)
         if clouds:
-            self._extract = self._clouds(Gauge.restored(state.facts["gauge"]))
+            encoder, matrix = (None, None) if self.encoder is None else restored_encoder(state)
+            self._extract = self._clouds(Gauge.restored(state.facts["gauge"]), encoder, matrix)
             layers = len(self._extract.channels)
         else:
             self._extract = self._pictures(state.graphs.get("backbone"))
