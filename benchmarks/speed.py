@@ -23,7 +23,7 @@ from amiss.data import toys
 from amiss.data.readers import read_sample
 from amiss.data.tree import pictures
 from amiss.kit.coreset import greedy_k_centre
-from amiss.kit.extract import network_size, resize
+from amiss.kit.extract import ImageExtractor, network_size, resize
 from amiss.methods.patchcore import PatchCore
 from amiss.verdict.calibrate import fit_calibrated
 
@@ -38,7 +38,7 @@ def timed(call: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
 def one(detector: PatchCore, path: Path) -> dict[str, float]:
     """Milliseconds of one picture by station, and of the two floors."""
     extract, bank = detector._extract, detector.bank_
-    assert extract is not None and bank is not None
+    assert isinstance(extract, ImageExtractor) and bank is not None
     spent = {}
     sample, spent["decode"] = timed(read_sample, path)
     size = network_size(sample.image.shape[:2], detector.size, detector.aspect)

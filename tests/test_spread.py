@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from amiss.spread import GridSpread
+from amiss.spread import GridSpread, PointSpread
 from tests.kit.oracles import resampled
 
 sides = st.tuples(st.integers(1, 70), st.integers(1, 70))
@@ -59,3 +59,12 @@ def test_the_map_that_was_given_is_left_as_it_was() -> None:
     before = grid.copy()
     GridSpread((32, 48), (32, 48), 4)(grid)
     np.testing.assert_array_equal(grid, before)
+
+
+def test_a_spread_without_its_points_finds_them_again() -> None:
+    rng = np.random.default_rng(0)
+    whole = PointSpread(rng.random((5, 3)), rng.random((40, 3)))
+    small = whole.over(np.empty((0, 3)))
+    values = rng.random(5)
+    assert small.points.size == 0 and small.places is whole.places
+    np.testing.assert_array_equal(small.over(whole.points)(values), whole(values))

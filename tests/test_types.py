@@ -156,9 +156,49 @@ def test_a_good_part_has_no_marked_defect() -> None:
         Truth(label=False, mask=mask)
 
 
+def test_a_point_mask_is_boolean_and_read_only() -> None:
+    truth = Truth(label=True, kind="hole", point_mask=np.array([False, True, False]))
+    assert truth.point_mask is not None and truth.point_mask.tolist() == [False, True, False]
+    with pytest.raises(ValueError, match="read-only"):
+        truth.point_mask[0] = True
+
+
+@pytest.mark.parametrize("mask", [np.zeros(4, np.uint8), np.zeros((4, 1), bool), np.zeros((), bool)])
+def test_any_other_point_mask_is_refused(mask: Any) -> None:
+    with pytest.raises(BadSample, match=r"a point mask is \(N,\) bool; met"):
+        Truth(label=True, point_mask=mask)
+
+
+def test_a_good_part_has_no_marked_points() -> None:
+    assert Truth(label=False, point_mask=np.zeros(3, bool)).point_mask is not None
+    with pytest.raises(BadSample, match="labelled good has a point mask that marks a defect"):
+        Truth(label=False, point_mask=np.array([False, True, False]))
+
+
 def test_a_defect_may_be_known_without_its_place() -> None:
     assert Truth(label=True).mask is None
     assert Truth(label=True, mask=np.zeros((2, 2), bool)).label
+
+
+def test_a_good_part_has_neither_marked_points_nor_boxes() -> None:
+    assert Truth(label=False, point_mask=np.zeros(3, bool)).point_mask is not None
+    with pytest.raises(BadSample, match="labelled good has a point mask that marks a defect"):
+        Truth(label=False, point_mask=np.ones(3, bool))
+    with pytest.raises(BadSample, match="labelled good has 1 boxes"):
+        Truth(label=False, boxes=(Box(low=(0, 0, 0), high=(1, 1, 1)),))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "score", "reason"),
+    [
+        ((0, 0), (1, 1, 1), 0, "as many"), ((), (), 0, "as many"), ((0, 0, 2), (1, 1, 1), 0, "low lies above high"),
+        ((0, 0, np.nan), (1, 1, 1), 0, "finite"), ((0, 0, 0), (1, 1, np.inf), 0, "finite"),
+        ((0, 0, 0), (1, 1, 1), np.nan, "finite score"),
+    ],
+)  # fmt: skip
+def test_a_box_that_is_none_is_refused(low: Any, high: Any, score: float, reason: str) -> None:
+    with pytest.raises(BadSample, match=reason):
+        Box(low=low, high=high, score=score)
 
 
 # -- Verdict and Result ------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from amiss import catalog
 from amiss.contract import build
 from amiss.data import toys
 from amiss.model import Model
+from tests.clouds import bad_clouds, good_clouds
 
 SIZE = (96, 96)
 OPTIONAL = ("torch", "torchvision", "timm", "onnxscript", "open3d", "faiss", "pytest")
@@ -25,14 +26,14 @@ TOLERANCE = 1e-4
 
 
 def fit(folder: Path) -> None:
-    """A model of every detector in the catalog, and the scores it gives here."""
+    """A model of every detector in the catalog for every modality it sees, and the scores it gives here."""
     folder.mkdir(parents=True, exist_ok=True)
-    scores = {}
-    for name in catalog.DETECTORS:
+    scores: dict[str, dict[str, list[float]]] = {}
+    for name, modality in _cases():
         kind = catalog.resolve("detector", name)
-        detector = build(kind, kind.quick).fit(toys.samples(0, 8, "object", SIZE))
-        Model(detector).save(folder / f"{name}.amiss")
-        scores[name] = [result.score for result in detector.predict(_judged())]
+        detector = build(kind, kind.quick).fit(_good(modality))
+        Model(detector).save(folder / f"{name}-{modality}.amiss")
+        scores.setdefault(name, {})[modality] = [result.score for result in detector.predict(_judged(modality))]
     (folder / "scores.json").write_text(json.dumps(scores))
 
 
@@ -45,13 +46,24 @@ def judge(folder: Path) -> None:
     missing = set(catalog.DETECTORS) ^ set(expected)
     if missing:
         sys.exit(f"{', '.join(sorted(missing))}: not judged; run fit again")
-    for name, scores in expected.items():
-        model = amiss.load(folder / f"{name}.amiss")
-        np.testing.assert_allclose([model.judge(sample).score for sample in _judged()], scores, rtol=TOLERANCE, err_msg=name)
+    for name, modality in _cases():
+        model = amiss.load(folder / f"{name}-{modality}.amiss")
+        scores = [model.judge(sample).score for sample in _judged(modality)]
+        np.testing.assert_allclose(scores, expected[name][modality], rtol=TOLERANCE, err_msg=f"{name} on {modality}")
     print(f"{len(expected)} methods judged without torch as they did with it")
 
 
-def _judged() -> list[amiss.Sample]:
+def _cases() -> list[tuple[str, str]]:
+    return [(name, modality) for name in catalog.DETECTORS for modality in sorted(catalog.resolve("detector", name).sees)]
+
+
+def _good(modality: str) -> list[amiss.Sample]:
+    return good_clouds(4) if modality == "points" else toys.samples(0, 8, "object", SIZE)
+
+
+def _judged(modality: str) -> list[amiss.Sample]:
+    if modality == "points":
+        return [sample for sample, _ in bad_clouds(2)] + good_clouds(1, seed=50)
     return [sample for sample, _ in toys.defective_samples(100, 4, "object", SIZE)] + toys.samples(50, 2, "object", SIZE)
 
 

@@ -9,6 +9,7 @@ from amiss.fields import unknown
 
 DETECTORS = {
     "patchcore": "amiss.methods.patchcore:PatchCore",
+    "ismp": "amiss.methods.ismp:ISMP",
     "padim": "amiss.methods.padim:PaDiM",
     "spade": "amiss.methods.spade:SPADE",
     "rad": "amiss.methods.rad:RAD",
@@ -28,6 +29,10 @@ DATASETS = {  # the more particular a layout, the later it stands: a foreign roo
     "real_iad": "amiss.data.real_iad:RealIad",
     "magnetic_tile": "amiss.data.magnetic_tile:MagneticTile",
     "elpv": "amiss.data.elpv:Elpv",
+    "real3d_ad": "amiss.data.real3d_ad:Real3dAd",
+    "anomaly_shapenet": "amiss.data.anomaly_shapenet:AnomalyShapenet",
+    "mulsen_ad": "amiss.data.mulsen_ad:MulsenAd",
+    "mvtec_3d": "amiss.data.mvtec_3d:Mvtec3d",
 }
 BACKBONES = {
     "efficientnet_lite0": "amiss.backbones.efficientnet_lite:load",

@@ -115,7 +115,7 @@ class Detector(ABC):
             raise BadField(f"{self.name}.fit reads its samples more than once, met a generator; give a list")
         first = list(islice(samples, 1 if isinstance(samples, Sequence) else self.least))
         for sample in first[:1]:
-            self._check_modality(sample)
+            self._check_modality(sample, self.sees)
         count = len(samples) if isinstance(samples, Sequence) else len(first)
         if count < self.least:
             raise TooFewSamples(f"{self.name} needs {self.least} sample(s) or more to fit, met {count}")
@@ -143,11 +143,13 @@ class Detector(ABC):
             result = self._judge(sample, workdir)
             yield dataclasses.replace(result, seconds=time.perf_counter() - started)
 
-    def _check_modality(self, sample: Sample) -> None:
-        if not sample.sees & self.reads:
-            since = " since it was fitted" if self.reads < self.sees else ""
+    def _check_modality(self, sample: Sample, taken: frozenset[str] | None = None) -> None:
+        """taken  modalities that will do, those of `reads` if not said"""
+        taken = self.reads if taken is None else taken
+        if not sample.sees & taken:
+            since = " since it was fitted" if taken < self.sees else ""
             raise WrongModality(
-                f"{self.name} reads {' or '.join(sorted(self.reads))}{since}, sample {sample.id!r} has only "
+                f"{self.name} reads {' or '.join(sorted(taken))}{since}, sample {sample.id!r} has only "
                 f"{', '.join(sorted(sample.sees))}; see `amiss methods` for one that reads it"
             )
 

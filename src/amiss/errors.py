@@ -2,7 +2,7 @@
 
 AmissError
 ├── InputError            something the user handed over cannot be used
-│   ├── UnreadableFile    a picture or table that cannot be read
+│   ├── UnreadableFile    a picture, point cloud or table that cannot be read
 │   ├── BadLayout         a folder or CSV that does not describe a data set
 │   ├── BadSample         arrays of a wrong shape, type or value
 │   ├── BadField          a hyper-parameter with an impossible value, or an unknown name
@@ -30,7 +30,7 @@ class InputError(AmissError):
 
 
 class UnreadableFile(InputError):
-    """A picture or table that cannot be read."""
+    """A picture, point cloud or table that cannot be read."""
 
 
 class BadLayout(InputError):

@@ -17,12 +17,13 @@ from amiss.backbones.runtime import EMBEDDED, load_graph
 from amiss.calibration import Calibration
 from amiss.contract import Detector, State, build
 from amiss.errors import AmissError, BadModelFile, BadSample
+from amiss.geometry.cloud import reduced
 from amiss.types import Result, Sample
 
 Array = npt.NDArray[Any]
 Reader = Callable[[Any], Sample]
 
-_GOLDEN_SIDE = 320
+_GOLDEN_SIDE, _GOLDEN_POINTS = 320, 20_000
 TOLERANCE = 1e-3
 
 
@@ -111,11 +112,13 @@ class Model:
 
     # -- golden inputs -------------------------------------------------------------------------------------------------
 
-    def with_goldens(self, pictures: Iterable[Sample]) -> Model:
-        """This model with golden inputs: a made pattern, and these pictures reduced to a small side."""
-        inputs = [_pattern(), *(_reduced(sample) for sample in pictures)]
-        scores = [self.judge(image).score for image in inputs]
-        goldens = {f"image_{i}": image for i, image in enumerate(inputs)} | {"scores": np.array(scores)}
+    def with_goldens(self, parts: Iterable[Sample]) -> Model:
+        """This model with golden inputs: these parts made small, and a made pattern where it reads pictures."""
+        kind = "image" if "image" in self.detector.reads else "points"
+        inputs = [_pattern()] if kind == "image" else []
+        inputs += [_reduced(sample) if kind == "image" else _thinned(sample) for sample in parts]
+        scores = [self.judge(_golden(kind, content)).score for content in inputs]
+        goldens = {f"{kind}_{i}": content for i, content in enumerate(inputs)} | {"scores": np.array(scores)}
         return dataclasses.replace(self, goldens=goldens)
 
     def verify(self) -> list[dict[str, float]]:
@@ -124,7 +127,8 @@ class Model:
         scores = np.asarray(self.goldens.get("scores", ()), float)
         scale = float(np.abs(scores).max(initial=1e-12))  # a picture that lies whole in the bank scores zero
         for index, stored in enumerate(scores):
-            now = self.judge(self.goldens[f"image_{index}"]).score
+            kind = "image" if f"image_{index}" in self.goldens else "points"
+            now = self.judge(_golden(kind, self.goldens[f"{kind}_{index}"])).score
             gap = abs(now - float(stored)) / scale
             rows.append({"stored": float(stored), "now": now, "gap": gap})
         return rows
@@ -150,6 +154,15 @@ def _pattern() -> Array:
     image = np.stack([rows, columns, (rows * columns) % 160], axis=2).astype(np.uint8)
     image[60:90, 40:70] = 255
     return image
+
+
+def _golden(kind: str, content: Array) -> Sample:
+    return Sample(id="golden", image=content) if kind == "image" else Sample(id="golden", points=content)
+
+
+def _thinned(sample: Sample) -> Array:
+    assert sample.points is not None
+    return reduced(sample.points, _GOLDEN_POINTS).astype(np.float32)
 
 
 def _reduced(sample: Sample) -> Array:

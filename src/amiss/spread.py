@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import Self
 
 Array = npt.NDArray[Any]
 
@@ -50,6 +51,10 @@ class PointSpread:
 
         near = min(self.near, len(self.places))
         distances, indices = cKDTree(self.places).query(self.points, k=range(1, near + 1), workers=-1)  # (N, near)
-        scale = np.maximum(distances[:, :1] ** 2, np.finfo(float).tiny)
-        weights = 1 / (distances**2 / scale + 1e-8)  # by the nearest one, so that the unit plays no role
+        shares = distances / np.maximum(distances[:, -1:], np.finfo(float).tiny)  # without a unit
+        weights = 1 / (shares**2 + 1e-12)
         return np.asarray((weights * values[indices]).sum(axis=1) / weights.sum(axis=1), np.float32)
+
+    def over(self, points: Array) -> Self:
+        """The same places with other points to spread to: none, so that a result is small, or those of the cloud again."""
+        return replace(self, points=points)

@@ -116,11 +116,22 @@ def _kind(value: object) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Box:
-    """An axis-aligned box in the sample's own coordinates, with a score."""
+    """An axis-aligned box in the sample's own coordinates, with a score.
+
+    low, high  its corners, as many coordinates each, low <= high; a box may be flat
+    raises  BadSample for anything else, and for NaN or infinity
+    """
 
     low: tuple[float, ...]
     high: tuple[float, ...]
     score: float = 0.0
+
+    def __post_init__(self) -> None:
+        same = len(self.low) == len(self.high) > 0
+        if not (same and np.isfinite((*self.low, *self.high, self.score)).all()):
+            raise BadSample(f"{self}: wanted as many finite coordinates in low as in high, and a finite score")
+        if any(low > high for low, high in zip(self.low, self.high, strict=True)):
+            raise BadSample(f"{self}: low lies above high; swap the two where it does")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -128,7 +139,9 @@ class Truth:
     """What is known of a sample: kept apart from it, so that no method can see it by accident.
 
     label  True when the part is defective     kind  name of the defect, "good" without
-    mask   (H, W) bool | None     regions  masks with a saturation area each | None     point_mask  (N,) bool | None
+    mask   (H, W) bool | None     regions  masks with a saturation area each | None
+    point_mask  (N,) bool, one for each point of the sample | None     boxes  around the defects, where somebody drew them
+    raises  BadSample for masks of another shape or type, and for marks or boxes on a good part
     """
 
     label: bool
@@ -139,12 +152,17 @@ class Truth:
     boxes: tuple[Box, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.mask is not None:
-            if self.mask.ndim != 2 or self.mask.dtype != np.bool_:
-                raise BadSample(f"a mask is (H, W) bool; met {self.mask.shape} {self.mask.dtype}")
-            object.__setattr__(self, "mask", _readonly(self.mask))
-            if not self.label and self.mask.any():
-                raise BadSample("a part labelled good has a mask that marks a defect; correct one of the two")
+        for name, axes, shape in (("mask", 2, "(H, W)"), ("point_mask", 1, "(N,)")):
+            mask, word = getattr(self, name), name.replace("_", " ")
+            if mask is None:
+                continue
+            if mask.ndim != axes or mask.dtype != np.bool_:
+                raise BadSample(f"a {word} is {shape} bool; met {mask.shape} {mask.dtype}")
+            object.__setattr__(self, name, _readonly(mask))
+            if not self.label and mask.any():
+                raise BadSample(f"a part labelled good has a {word} that marks a defect; correct one of the two")
+        if not self.label and self.boxes:
+            raise BadSample(f"a part labelled good has {len(self.boxes)} boxes around defects; correct one of the two")
 
 
 @dataclass(frozen=True, kw_only=True)

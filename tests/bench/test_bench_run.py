@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from tests.conftest import Amiss
 
-from amiss.bench.figures import KIND_NAMES, NAMES
+from amiss.bench.figures import BOX_NAMES, KIND_NAMES, NAMES
+from amiss.bench.places import OUTSIDE, POINTS
 from amiss.bench.plan import plan_of_words, read_plan
 from amiss.bench.run import Options, pending, places, read_record, run
 from amiss.bench.table import COLUMNS, load
@@ -115,7 +116,9 @@ def test_a_record_says_what_was_run_on_what_and_how_long(killed: dict[str, Any])
     row = record["rows"][0]
     assert row["timed"] == 8 and row["ms_per_part"] > 0
     assert 0 <= row["cache_gap"] <= 1e-4  # uncached scores are the cached ones
-    assert set(row["intervals"]) == set(NAMES) - set(KIND_NAMES) and len(row["judged"]) == 8
+    elsewhere = {*KIND_NAMES, *BOX_NAMES, *POINTS.names, *POINTS.means}
+    assert set(row["intervals"]) == set(NAMES) - elsewhere and len(row["judged"]) == 8
+    assert all(row[name] is None and row["reasons"][name] in OUTSIDE for name in elsewhere)
     assert all(low <= row[name] <= high for name, (low, high) in row["intervals"].items())
     assert row["judged"][0]["id"].startswith("test/") and str(killed["out"].parent) not in json.dumps(record)
 

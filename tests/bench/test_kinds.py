@@ -14,8 +14,7 @@ from tests.data import miniatures
 
 import amiss as front
 from amiss.bench.evaluate import Evaluation, evaluate
-from amiss.bench.figures import KIND_NAMES
-from amiss.bench.kinds import NOT_AVERAGED
+from amiss.bench.figures import KIND_NAMES, NOT_AVERAGED
 from amiss.bench.table import flat, gap, lines, load, markdown
 from amiss.data.dataset import Split
 from amiss.metrics.ranking import auroc
@@ -115,7 +114,7 @@ def test_a_kind_that_is_absent_has_no_figure_and_neither_has_the_mean(model: Mod
     assert found.image_auroc_logical is not None and found.au_spro_logical is not None
     for name in ("image_auroc_structural", "image_auroc_mean", "au_spro_structural", "au_spro_mean"):
         assert getattr(found, name) is None and name not in found.intervals
-        assert found.reasons[name] == f"no {STRUCTURAL} picture"
+        assert found.reasons[name] == f"no {STRUCTURAL} part"
     assert found.au_spro is None and found.kinds[STRUCTURAL].parts == 0 and "au_spro_logical" in found.intervals
 
 

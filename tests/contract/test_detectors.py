@@ -11,17 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+from tests.clouds import bad_clouds, good_clouds
 
 from amiss import catalog
 from amiss.contract import Detector, build
 from amiss.data import toys
 from amiss.errors import BadField, NotFitted, TooFewSamples, WrongModality
 from amiss.model import Model
+from amiss.spread import PointSpread
 from amiss.types import Result, Sample
 
+Array = npt.NDArray[Any]
+
 SIZE = (96, 96)
-KINDS = ("texture", "object")
+POINTS = 2000
+KINDS = {"image": ("texture", "object"), "points": ("cloud",)}  # of made parts, by the modality they have
 
 
 def make(name: str, **settings: Any) -> Detector:
@@ -29,27 +35,48 @@ def make(name: str, **settings: Any) -> Detector:
     return build(kind, {**kind.quick, **settings})
 
 
-@pytest.fixture(params=sorted(catalog.DETECTORS))
-def name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every detector of the catalog, with every kind of part of every modality it sees where a test asks for kinds."""
+    names = sorted(catalog.DETECTORS)
+    if "kind" in metafunc.fixturenames:
+        metafunc.parametrize(("name", "kind"), [(name, kind) for name in names for kind in kinds(name)])
+    elif "name" in metafunc.fixturenames:
+        metafunc.parametrize("name", names)
 
 
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+def kinds(name: str) -> list[str]:
+    return [kind for modality in sorted(catalog.resolve("detector", name).sees) for kind in KINDS[modality]]
+
+
+def usual(name: str) -> str:
+    """The kind of part where any will do."""
+    return kinds(name)[0]
 
 
 def good(kind: str, count: int = 8, seed: int = 0) -> list[Sample]:
-    return toys.samples(seed, count, kind, SIZE)
+    return good_clouds(count, seed, POINTS) if kind == "cloud" else toys.samples(seed, count, kind, SIZE)
+
+
+def marked(kind: str, count: int = 6, seed: int = 100) -> list[tuple[Sample, Array]]:
+    """Defective parts and where they are."""
+    if kind == "cloud":
+        return bad_clouds(count, seed, POINTS)
+    pairs = toys.defective_samples(seed, count, kind, SIZE)
+    return [(sample, truth.mask) for sample, truth in pairs if truth.mask is not None]
 
 
 def bad(kind: str, count: int = 6, seed: int = 100) -> list[Sample]:
-    return [sample for sample, _ in toys.defective_samples(seed, count, kind, SIZE)]
+    return [sample for sample, _ in marked(kind, count, seed)]
+
+
+def full_map(result: Result) -> Array:
+    """The map at the sample's own resolution."""
+    return result.point_map() if isinstance(result.spread, PointSpread) else result.image_map()
 
 
 def few(name: str) -> list[Sample]:
     """Two good parts, or as many as the method needs."""
-    return good("texture", max(2, catalog.resolve("detector", name).least))
+    return good(usual(name), max(2, catalog.resolve("detector", name).least))
 
 
 @cache
@@ -127,23 +154,28 @@ def test_one_by_one_equals_all_at_once(name: str, kind: str) -> None:
     np.testing.assert_allclose(together, alone, rtol=1e-4)
 
 
-def test_inputs_are_left_unchanged(name: str) -> None:
-    pictures = [np.array(sample.image) for sample in good("object", 3)]
-    before = [picture.copy() for picture in pictures]
-    samples = [Sample(id=str(i), image=picture) for i, picture in enumerate(pictures)]
+def test_inputs_are_left_unchanged(name: str, kind: str) -> None:
+    field = "points" if kind == "cloud" else "image"
+    arrays = [np.array(getattr(sample, field)) for sample in good(kind, 3)]
+    before = [array.copy() for array in arrays]
+    samples = [Sample(id=str(i), **{field: array}) for i, array in enumerate(arrays)]
     list(make(name).fit(samples).predict(samples))
-    for picture, copy in zip(pictures, before, strict=True):
-        np.testing.assert_array_equal(picture, copy)
+    for array, copy in zip(arrays, before, strict=True):
+        np.testing.assert_array_equal(array, copy)
 
 
-def test_maps_have_the_shape_of_the_sample(name: str) -> None:
-    detector = fitted(name, "texture")
+def test_maps_have_the_shape_of_the_sample(name: str, kind: str) -> None:
+    detector = fitted(name, kind)
     rng = np.random.default_rng(0)
-    for shape in ((96, 96), (50, 131), (33, 64)):
-        sample = Sample(id="x", image=rng.integers(0, 255, (*shape, 3), dtype=np.uint8))
+    shapes = ((1500,), (2500,)) if kind == "cloud" else ((96, 96), (50, 131), (33, 64))
+    for shape in shapes:
+        if kind == "cloud":
+            (sample,) = good_clouds(1, 9, shape[0])
+        else:
+            sample = Sample(id="x", image=rng.integers(0, 255, (*shape, 3), dtype=np.uint8))
         result = next(detector.predict([sample]))
-        assert result.image_map().shape == shape
-        assert np.isfinite(result.image_map()).all()
+        assert full_map(result).shape == shape
+        assert np.isfinite(full_map(result)).all()
 
 
 def test_made_defects_score_above_good_parts(name: str, kind: str) -> None:
@@ -158,11 +190,10 @@ def test_made_defects_score_above_good_parts(name: str, kind: str) -> None:
 def test_the_map_is_higher_on_the_defect_than_beside_it(name: str, kind: str) -> None:
     detector = fitted(name, kind, enough(name))
     inside, outside = [], []
-    for sample, truth in toys.defective_samples(100, 6, kind, SIZE):
-        assert truth.mask is not None
-        full = next(detector.predict([sample])).image_map()
-        inside.append(full[truth.mask].mean())
-        outside.append(full[~truth.mask].mean())
+    for sample, mask in marked(kind):
+        full = full_map(next(detector.predict([sample])))
+        inside.append(full[mask].mean())
+        outside.append(full[~mask].mean())
     assert np.mean(np.array(inside) > np.array(outside)) >= 0.8
 
 
@@ -174,27 +205,30 @@ def test_saved_and_loaded_gives_the_same_scores_and_maps(name: str, kind: str, t
     assert loaded.detector.fields() == detector.fields()
     for before, after in zip(detector.predict(judged), loaded.predict(judged), strict=True):
         assert after.score == pytest.approx(before.score, rel=1e-6)
-        np.testing.assert_allclose(after.image_map(), before.image_map(), rtol=1e-5)
+        np.testing.assert_allclose(full_map(after), full_map(before), rtol=1e-5)
 
 
-def test_a_model_file_is_the_same_for_the_same_fit(name: str, tmp_path: Path) -> None:
+def test_a_model_file_is_the_same_for_the_same_fit(name: str, kind: str, tmp_path: Path) -> None:
     for file in ("a.amiss", "b.amiss"):
-        Model(make(name).fit(good("object", 3))).save(tmp_path / file)
+        Model(make(name).fit(good(kind, 3))).save(tmp_path / file)
     assert (tmp_path / "a.amiss").read_bytes() == (tmp_path / "b.amiss").read_bytes()
 
 
 def test_the_wrong_modality_is_refused_by_fit_and_predict(name: str) -> None:
-    kind = catalog.resolve("detector", name)
-    strange = {
-        "image": Sample(id="cloud", points=np.zeros((4, 3), np.float32)),
-        "points": Sample(id="picture", image=np.zeros((32, 32, 3), np.uint8)),
+    detector, refused = fitted_on_few(name), 0
+    samples = {
+        "points": Sample(id="cloud", points=np.zeros((4, 3), np.float32)),
+        "image": Sample(id="picture", image=np.zeros((32, 32, 3), np.uint8)),
     }
-    for modality in set(strange) - (set(strange) - kind.sees):
-        sample = strange[modality]
-        with pytest.raises(WrongModality, match=sample.id):
-            make(name).fit([sample])
-        with pytest.raises(WrongModality, match=sample.id):
-            list(fitted_on_few(name).predict([sample]))
+    for modality, sample in samples.items():
+        if modality not in detector.sees:
+            with pytest.raises(WrongModality, match=sample.id):
+                make(name).fit([sample])
+        if modality not in detector.reads:
+            refused += 1
+            with pytest.raises(WrongModality, match=sample.id):
+                list(detector.predict([sample]))
+    assert refused == 1
 
 
 def test_fitting_on_nothing_raises(name: str) -> None:
@@ -203,7 +237,7 @@ def test_fitting_on_nothing_raises(name: str) -> None:
 
 
 def test_one_sample_too_few_raises_whether_or_not_they_can_be_counted(name: str) -> None:
-    short = good("texture", catalog.resolve("detector", name).least - 1)
+    short = good(usual(name), catalog.resolve("detector", name).least - 1)
 
     class Uncounted:
         def __iter__(self) -> Iterator[Sample]:
@@ -216,8 +250,8 @@ def test_one_sample_too_few_raises_whether_or_not_they_can_be_counted(name: str)
 
 def test_as_few_samples_fit_as_the_method_says(name: str) -> None:
     detector = make(name)
-    few = good("texture", detector.least)
-    assert np.isfinite(scores(detector.fit(few).predict(bad("texture", 2)))).all()
+    few = good(usual(name), detector.least)
+    assert np.isfinite(scores(detector.fit(few).predict(bad(usual(name), 2)))).all()
 
 
 def test_predict_streams(name: str) -> None:
@@ -225,7 +259,7 @@ def test_predict_streams(name: str) -> None:
     read: list[int] = []
 
     def watched() -> Any:
-        for index, sample in enumerate(good("texture", 3)):
+        for index, sample in enumerate(good(usual(name), 3)):
             read.append(index)
             yield sample
 
@@ -237,19 +271,19 @@ def test_predict_streams(name: str) -> None:
 
 def test_fit_reads_lazily_and_reports_progress(name: str) -> None:
     calls: list[tuple[str, int, int | None]] = []
-    make(name).fit(good("texture", 3), progress=lambda *call: calls.append(call))
+    make(name).fit(good(usual(name), 3), progress=lambda *call: calls.append(call))
     assert calls
     assert all(total is None or 0 <= done <= total for _, done, total in calls)
 
 
 def test_a_single_sample_in_place_of_several_is_explained(name: str) -> None:
     with pytest.raises(BadField, match="list"):
-        make(name).fit(good("texture", 1)[0])  # type: ignore[arg-type]
+        make(name).fit(good(usual(name), 1)[0])  # type: ignore[arg-type]
 
 
 def test_seconds_are_measured(name: str) -> None:
     detector = fitted_on_few(name)
-    assert next(detector.predict(good("texture", 1))).seconds > 0
+    assert next(detector.predict(good(usual(name), 1))).seconds > 0
 
 
 PROBE = """
@@ -260,19 +294,20 @@ class Refuse:
             raise ImportError("refused: " + name)
 sys.meta_path.insert(0, Refuse())
 import amiss, numpy as np
-result = amiss.load(sys.argv[1]).judge(np.zeros((64, 64, 3), np.uint8))
-print(result.score)
+with np.load(sys.argv[2]) as stored:
+    sample = amiss.Sample(id="part", **stored)
+print(amiss.load(sys.argv[1]).judge(sample).score)
 """
 
 
-def test_judging_needs_neither_torch_nor_scikit_learn(name: str, tmp_path: Path) -> None:
-    detector = fitted_on_few(name)
+def test_judging_needs_neither_torch_nor_scikit_learn(name: str, kind: str, tmp_path: Path) -> None:
+    detector, (part,) = fitted(name, kind), bad(kind, 1)
     Model(detector).save(tmp_path / "part.amiss")
-    run = subprocess.run(
-        [sys.executable, "-c", PROBE, str(tmp_path / "part.amiss")], capture_output=True, text=True, check=False
-    )
+    np.savez(tmp_path / "part.npz", **({"image": part.image} if part.points is None else {"points": part.points}))
+    command = [sys.executable, "-c", PROBE, str(tmp_path / "part.amiss"), str(tmp_path / "part.npz")]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    here = next(detector.predict([Sample(id="z", image=np.zeros((64, 64, 3), np.uint8))])).score
+    here = next(detector.predict([part])).score
     assert float(run.stdout) == pytest.approx(here, rel=1e-4)
 
 

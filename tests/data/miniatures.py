@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from amiss.data import toys
-from tests.data import files
+from tests.data import files, miniatures_3d
 
 Array = npt.NDArray[Any]
 SIZE = (32, 40)
@@ -204,5 +204,5 @@ def elpv(root: Path) -> Path:
 
 MAKERS = {
     "mvtec_ad": mvtec_ad, "mpdd": mpdd, "btad": btad, "mvtec_loco": mvtec_loco, "adam3d": adam3d, "visa": visa,
-    "real_iad": real_iad, "magnetic_tile": magnetic_tile, "elpv": elpv,
+    "real_iad": real_iad, "magnetic_tile": magnetic_tile, "elpv": elpv, **miniatures_3d.MAKERS,
 }  # fmt: skip

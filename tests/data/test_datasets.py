@@ -14,17 +14,22 @@ from amiss.data.check import check
 from amiss.data.dataset import SPLITS, Dataset, Entry
 from amiss.errors import BadField, BadLayout, UnreadableFile
 from tests.conftest import QUICK, Amiss
-from tests.data import files, miniatures
+from tests.data import files, miniatures, miniatures_3d
 
 CATEGORIES = {
     "mvtec_ad": ("bottle", "screw"), "mpdd": ("bracket_black", "tubes"), "btad": ("01", "02", "03"),
     "mvtec_loco": ("box", "juice_bottle"), "adam3d": ("1m1", "spurgear"), "visa": ("candle", "pcb1"),
     "real_iad": ("audiojack", "zipper"), "magnetic_tile": ("tile",), "elpv": ("mono", "poly"),
+    "real3d_ad": ("airplane", "shell"), "anomaly_shapenet": ("ashtray0", "bowl3"), "mulsen_ad": ("capsule", "nut"),
+    "mvtec_3d": ("bagel", "cable_gland"),
 }  # fmt: skip
+CLOUDS = sorted(miniatures_3d.MAKERS)
 # train, calibration, good and defective in test
 COUNTS = {
     "mvtec_ad": (4, 0, 2, 4), "mpdd": (4, 0, 2, 4), "btad": (3, 0, 2, 2), "mvtec_loco": (4, 3, 2, 3), "adam3d": (3, 2, 2, 2),
     "visa": (3, 0, 2, 3), "real_iad": (10, 0, 8, 2), "magnetic_tile": (8, 0, 2, 4), "elpv": (8, 0, 2, 3),
+    "real3d_ad": (4, 0, 2, 3), "anomaly_shapenet": (4, 0, 2, 3), "mulsen_ad": (4, 0, 3, 3),
+    "mvtec_3d": (4, 3, 2, 3),
 }  # fmt: skip
 
 
@@ -69,7 +74,7 @@ def test_samples_name_their_category_and_no_picture_is_in_two_splits(name: str, 
     assert {sample.part for sample in dataset.split(category, "test").samples} == {category}
 
 
-@pytest.mark.parametrize("name", sorted(set(miniatures.MAKERS) - {"elpv"}))
+@pytest.mark.parametrize("name", sorted(set(miniatures.MAKERS) - {"elpv", *CLOUDS}))
 def test_every_defect_has_the_mask_of_its_own_picture(name: str, roots: dict[str, Path]) -> None:
     dataset = amiss.dataset(name, roots[name])
     for category in dataset.categories:
@@ -82,6 +87,23 @@ def test_every_defect_has_the_mask_of_its_own_picture(name: str, roots: dict[str
                 assert 0 < truth.mask.sum() < truth.mask.size / 2
             else:
                 assert truth.mask is None
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+def test_every_defective_cloud_has_the_labels_of_its_own_points(name: str, roots: dict[str, Path]) -> None:
+    dataset = amiss.dataset(name, roots[name])
+    for category in dataset.categories:
+        split = dataset.split(category, "test")
+        for entry, sample, truth in zip(split.entries, split.samples, split.truths, strict=True):
+            assert truth.label == entry.defective and sample.points is not None and sample.image is None
+            if entry.defective:
+                assert entry.mask is not None and entry.mask.stem == entry.path.stem and truth.point_mask is not None
+                marked = sample.points[truth.point_mask]
+                assert 5 < len(marked) < len(sample.points) / 2 and len(truth.point_mask) == len(sample.points)
+                across = np.ptp(sample.points, axis=0).max()
+                assert np.ptp(marked, axis=0).max() < 0.4 * across  # they lie together, as rows out of step would not
+            else:
+                assert truth.point_mask is None
 
 
 @pytest.mark.parametrize("name", miniatures.MAKERS)
@@ -105,7 +127,22 @@ def test_the_constructor_opens_no_picture_and_no_mask(
     amiss.dataset(name, roots[name])
 
 
-@pytest.mark.parametrize("name", ["mvtec_ad", "mpdd", "btad", "mvtec_loco", "adam3d", "visa", "magnetic_tile"])
+@pytest.mark.parametrize("name", CLOUDS)
+def test_listing_opens_no_cloud(name: str, roots: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def touched(*arguments: object, **options: object) -> None:
+        raise AssertionError(arguments)
+
+    for module in ("amiss.data.clouds", "amiss.data.readers"):
+        monkeypatch.setattr(f"{module}.file_size", touched)
+    dataset = amiss.dataset(name, roots[name])
+    assert all(listed(dataset, category, split) is not None for category in dataset.categories for split in SPLITS)
+    with pytest.raises(AssertionError):
+        list(dataset.split(dataset.categories[0], "train").samples)
+
+
+@pytest.mark.parametrize(
+    "name", ["mvtec_ad", "mpdd", "btad", "mvtec_loco", "adam3d", "visa", "magnetic_tile", "mulsen_ad", "mvtec_3d"]
+)
 def test_a_missing_mask_takes_no_other_ones_place(name: str, roots: dict[str, Path], tmp_path: Path) -> None:
     root = shutil.copytree(roots[name], tmp_path / "data")
     if name == "visa":
@@ -164,7 +201,7 @@ def test_a_root_one_folder_too_low_names_the_one_above(name: str, inside: str, r
     assert complaint(name, roots[name] / inside).endswith(f"; the folder above fits: give {roots[name]}")
 
 
-@pytest.mark.parametrize("name", ["mvtec_ad", "mpdd", "btad", "mvtec_loco", "adam3d"])
+@pytest.mark.parametrize("name", ["mvtec_ad", "mpdd", "btad", "mvtec_loco", "adam3d", "real3d_ad", "mulsen_ad", "mvtec_3d"])
 def test_the_folder_of_one_category_is_a_data_set_of_one(
     name: str, roots: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

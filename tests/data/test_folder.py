@@ -190,16 +190,16 @@ def test_good_validation_parts_are_for_calibration(category: Path) -> None:
     assert ids(folder, "calibration") == ["validation/good/7.png"]
     assert len(ids(folder, "train")) == 2
     assert folder.notes("part") == (
-        "1 picture(s) in validation/ are not in a folder named good and are not used: calibration is for good parts",
+        "1 file(s) in validation/ are not in a folder named good and are not used: calibration is for good parts",
     )
 
 
 def test_pictures_beside_the_folders_of_kinds_are_noted(category: Path) -> None:
     put(category, "train/stray.png", "test/stray.png", "test/stray2.png")
     notes = Folder(category).notes("part")
-    assert [note[:45] for note in notes] == [
-        "1 picture(s) lie directly in train/ and are n",
-        "2 picture(s) lie directly in test/ and are no",
+    assert [note[:42] for note in notes] == [
+        "1 file(s) lie directly in train/ and are n",
+        "2 file(s) lie directly in test/ and are no",
     ]
 
 
@@ -265,9 +265,9 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
-    assert "no picture in it or below it; wanted PNG" in complaint(tmp_path)
+    assert "no picture or point cloud in it or below it; wanted PNG" in complaint(tmp_path)
     (tmp_path / "part" / "train" / "good").mkdir(parents=True)
-    assert "train/good: no picture in it; wanted PNG" in complaint(tmp_path / "part")
+    assert "train/good: no picture or point cloud in it; wanted PNG" in complaint(tmp_path / "part")
 
 
 def test_train_without_good_is_refused(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from amiss.data import readers
+from amiss.data import clouds, readers
 from amiss.data.readers import is_picture, printable, read_image, read_mask, read_sample
 from amiss.errors import UnreadableFile
 from tests.data import files
@@ -299,7 +299,7 @@ def test_a_name_with_a_zero_byte_is_refused() -> None:
 
 def test_a_file_of_over_two_gigabytes_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = files.written(tmp_path / "large.png", b"")
-    os.truncate(path, readers.MAX_BYTES + 1)  # sparse: takes no room
+    os.truncate(path, clouds.MAX_BYTES + 1)  # sparse: takes no room
     monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("the file was read"))
     with pytest.raises(UnreadableFile, match=r"2\.0 GB; the largest file read is 2 GB; reduce"):
         read_image(path)

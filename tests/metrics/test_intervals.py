@@ -6,7 +6,7 @@ import pytest
 
 from amiss.errors import BadField, UndefinedMetric
 from amiss.metrics import ranking
-from amiss.metrics.intervals import THRESHOLDS, PictureCounts, thresholds
+from amiss.metrics.intervals import THRESHOLDS, PartCounts, mean_interval, part_interval, thresholds
 from amiss.metrics.regions import PixelScores, masked
 
 Array = npt.NDArray[np.generic]
@@ -65,7 +65,7 @@ def test_the_bound_of_a_perfect_ranking_is_what_that_many_won_pairs_allow():
 def test_counts_on_thresholds_give_nearly_the_exact_figures():
     maps, masks = pictures(np.random.default_rng(2), 20)
     pixels = PixelScores.collect(maps, masks)
-    counts = PictureCounts.collect(pixels, masked(maps, masks))
+    counts = PartCounts.collect(pixels, masked(maps, masks))
     quantised = counts.figures(np.ones((1, 20)), 0.3)[0]
     assert quantised == pytest.approx([pixels.auroc(), pixels.average_precision(), pixels.aupro(0.3)], abs=3e-3)
 
@@ -74,7 +74,7 @@ def test_counts_are_exact_where_there_are_fewer_scores_than_thresholds():
     # one picture: region of two pixels at 3 and 1, fine pixels 2, 0
     maps, masks = [np.array([[3.0, 1.0, 2.0, 0.0]])], [np.array([[True, True, False, False]])]
     pixels = PixelScores.collect(maps, masks)
-    counts = PictureCounts.collect(pixels, masked(maps, masks))
+    counts = PartCounts.collect(pixels, masked(maps, masks))
     assert thresholds(pixels).tolist() == [0, 1, 2, 3]
     # pairs won: 3>2, 3>0, 1>0 of 4; AP: 1/2 at 3, then 2/3 at 1
     assert counts.figures(np.ones((1, 1)), 1.0)[0][:2] == pytest.approx([0.75, 0.5 + 0.5 * 2 / 3])
@@ -85,7 +85,7 @@ def test_counts_are_exact_where_there_are_fewer_scores_than_thresholds():
 def test_weights_stand_for_pictures_drawn_that_often():
     maps, masks = pictures(np.random.default_rng(3), 6)
     pixels = PixelScores.collect(maps, masks)
-    counts = PictureCounts.collect(pixels, masked(maps, masks))
+    counts = PartCounts.collect(pixels, masked(maps, masks))
     picks = [0, 1, 1, 2, 3, 3]
     drawn = PixelScores.collect([maps[i] for i in picks], [masks[i] for i in picks])
     weights = np.bincount(picks, minlength=6)[None].astype(float)
@@ -97,7 +97,7 @@ def test_a_picture_interval_holds_its_figure_and_is_wider_than_one_over_pixels()
     maps, masks = pictures(np.random.default_rng(4), 16)
     pixels = PixelScores.collect(maps, masks)
     exact = pixels.auroc(), pixels.average_precision(), pixels.aupro(0.3)
-    found = PictureCounts.collect(pixels, masked(maps, masks)).intervals(exact, 0.3, draws=400)
+    found = PartCounts.collect(pixels, masked(maps, masks)).intervals(exact, 0.3, draws=400)
     for value, (low, high) in zip(exact, found, strict=True):
         assert 0 <= low <= value <= high <= 1
     scores, labels = np.concatenate([m.ravel() for m in maps]), np.concatenate([m.ravel() for m in masks])
@@ -113,7 +113,7 @@ def test_picture_intervals_cover_the_value_of_many_pictures_about_as_often_as_th
         maps, masks = pictures(rng, 40, side=16)
         pixels = PixelScores.collect(maps, masks)
         exact = pixels.auroc(), pixels.average_precision(), pixels.aupro(0.3)
-        low, high = PictureCounts.collect(pixels, masked(maps, masks)).intervals(exact, 0.3, draws=200)[0]
+        low, high = PartCounts.collect(pixels, masked(maps, masks)).intervals(exact, 0.3, draws=200)[0]
         held += low <= truth <= high
     assert 0.83 <= held / 40 <= 1
 
@@ -123,7 +123,7 @@ def test_there_are_at_most_so_many_thresholds_and_impossible_levels_are_refused(
     pixels = PixelScores.collect(maps, masks)
     assert len(thresholds(pixels)) <= THRESHOLDS
     with pytest.raises(BadField, match="level"):
-        PictureCounts.collect(pixels, masked(maps, masks)).intervals((0.5, 0.5, 0.5), 0.3, level=2)
+        PartCounts.collect(pixels, masked(maps, masks)).intervals((0.5, 0.5, 0.5), 0.3, level=2)
 
 
 def test_the_interval_of_a_mean_auroc_agrees_with_resampling_by_the_book():
@@ -154,3 +154,27 @@ def test_the_interval_of_the_mean_of_one_kind_is_that_of_its_auroc():
 def test_a_mean_auroc_without_good_or_without_bad_samples_is_undefined(kinds, missing):
     with pytest.raises(UndefinedMetric, match=f"is {missing}"):
         ranking.mean_auroc_interval([1.0, 2.0, 3.0], kinds)
+
+
+def test_the_interval_of_a_mean_over_parts_agrees_with_resampling_by_the_book():
+    rng = np.random.default_rng(9)
+    values = rng.random(25)
+    drawn = [rng.choice(values, 25).mean() for _ in range(4000)]
+    assert mean_interval(values, draws=4000) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.01)
+    assert mean_interval(np.array([0.7])) == pytest.approx((0.7, 0.7))
+
+
+def test_parts_are_drawn_each_from_their_own_kind():
+    kinds = np.repeat([0, 1], [7, 3])
+    seen = []
+
+    def share(weights: Array) -> Array:
+        seen.append(weights)
+        return weights[:, 0] / 10
+
+    part_interval(share, kinds, draws=50)
+    weights = np.concatenate(seen)
+    assert len(weights) == 50 and (weights[:, kinds == 0].sum(axis=1) == 7).all()
+    assert (weights[:, kinds == 1].sum(axis=1) == 3).all() and weights.std(axis=0).min() > 0
+    with pytest.raises(BadField, match="draws"):
+        part_interval(share, kinds, draws=0)

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from amiss.data.mvtec_loco import Saturation
 from amiss.errors import BadField, BadSample, UndefinedMetric
-from amiss.metrics.intervals import PictureCounts, averaged_intervals
+from amiss.metrics.intervals import PartCounts, averaged_intervals
 from amiss.metrics.regions import Overlap, aupro
 from amiss.metrics.spro import LIMITS, au_spro, saturated
 
@@ -305,7 +305,7 @@ def test_intervals_of_the_mean_agree_with_resampling_by_the_book():
         some = by_kind(maps, regions, kinds, kind)
         overlap = Overlap.gather(saturated(*some))
         exact.append(overlap.area(0.3))
-        counts.append(PictureCounts.collect(overlap, saturated(*some)))
+        counts.append(PartCounts.collect(overlap, saturated(*some)))
     drawn = []
     for _ in range(300):
         picks = np.concatenate([rng.choice(np.flatnonzero(kinds == kind), (kinds == kind).sum()) for kind in (0, 1, 2)])
@@ -319,6 +319,6 @@ def test_intervals_of_the_mean_agree_with_resampling_by_the_book():
 
 
 def test_an_impossible_level_is_refused():
-    counts = PictureCounts.collect(Overlap.gather(saturated([SCORES], [[(TOP, 2)]])), saturated([SCORES], [[(TOP, 2)]]))
+    counts = PartCounts.collect(Overlap.gather(saturated([SCORES], [[(TOP, 2)]])), saturated([SCORES], [[(TOP, 2)]]))
     with pytest.raises(BadField, match="level"):
         averaged_intervals([counts], np.array([1]), [0.5], 0.05, level=1)

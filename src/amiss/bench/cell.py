@@ -3,11 +3,11 @@
 A process of its own makes peak memory the cell's, and a crash its own too. It ends when its standard input does, so it
 never outlives the run that started it.
 
-Times are honest by these rules. `ms_per_part` is the median over up to 20 test pictures spread over the split, each
+Times are honest by these rules. `ms_per_part` is the median over up to 20 test parts spread over the split, each
 judged from file to verdict without the feature cache, after one that is not counted; their scores must equal the
-cached ones to 1e-4, or the cell fails. Where a method fits the very pictures it judges (zero-shot), judging looks up what the
+cached ones to 1e-4, or the cell fails. Where a method fits the very parts it judges (zero-shot), judging looks up what the
 fit has computed, so every part bears its share of the fit's time too. `fit_seconds` is as it ran; `features_cached` is the
-share of fitted pictures that other cells had put into the cache before (at most: an entry may be of another backbone), 0 with
+share of fitted parts that other cells had put into the cache before (at most: an entry may be of another backbone), 0 with
 --exact-times. A fit that finds nothing cached also bears the writing of it.
 """
 
@@ -110,7 +110,7 @@ def run(cell: Cell, *, cache: Path | None, pictures: bool, exact: bool) -> dict[
 
 
 def _timed(model: Model, split: Split) -> list[Judged]:
-    """Some pictures judged from file to verdict, nothing cached; the first judgement warms up and is not counted."""
+    """Some parts judged from file to verdict, nothing cached; the first judgement warms up and is not counted."""
     picks = np.unique(np.linspace(0, len(split.entries) - 1, min(TIMED, len(split.entries))).round().astype(int))
     some = tuple(split.entries[pick] for pick in picks)
     if not some:
@@ -141,7 +141,7 @@ def _gap(timed: Sequence[Judged], judged: Sequence[Judged]) -> float:
 def _row(name: str, found: Evaluation, speed: Sequence[float], gap: float, root: Path) -> dict[str, Any]:
     judged = [{**asdict(one), "id": _below(one.id, root), "seconds": round(one.seconds, 5)} for one in found.judged]
     return {
-        "category": name,
+        "category": name, "view": found.view,
         **{figure: getattr(found, figure) for figure in FIGURES},
         "au_spro": found.au_spro, "kinds": {kind: asdict(one) for kind, one in found.kinds.items()},
         "intervals": found.intervals, "reasons": found.reasons, "n_good": found.n_normal, "n_defective": found.n_anomalous,
@@ -167,7 +167,7 @@ def _entries(cache: Path | None) -> set[str]:
 
 
 def _share(model: Model, before: set[str], cache: Path | None) -> float:
-    """Share of fitted pictures with an entry in the cache and none that this fit had to make."""
+    """Share of fitted parts with an entry in the cache and none that this fit had to make."""
     entries = _entries(cache)
     held, made = ({name.partition("-")[0] for name in names} for names in (entries, entries - before))
     calibrated = () if model.calibration is None else model.calibration.parts
@@ -180,7 +180,7 @@ def _named(shown: Sequence[Mapping[str, Any]], root: Path) -> list[dict[str, Any
 
 
 def _below(name: str, root: Path) -> str:
-    """A picture's path below the data's root, so that records do not tell where the data lie."""
+    """A part's path below the data's root, so that records do not tell where the data lie."""
     base = os.path.abspath(root if root.is_dir() else root.parent)
     inside = os.path.isabs(name) and name.startswith(base + os.sep)
     return printable(os.path.relpath(name, base).replace(os.sep, "/") if inside else name)

@@ -1,13 +1,13 @@
-"""Whether two runs differ beyond noise: the difference of their image AUROC, by a paired bootstrap over the test pictures.
+"""Whether two runs differ beyond noise: the difference of their image AUROC, by a paired bootstrap over the test parts.
 
-Both runs judged the same pictures, so a draw takes the same ones for both (Efron and Tibshirani, 1993, chapter 16): what
-makes the test set easy or hard makes it so for both and drops out. Good and defective pictures are drawn each from
+Both runs judged the same parts, so a draw takes the same ones for both (Efron and Tibshirani, 1993, chapter 16): what
+makes the test set easy or hard makes it so for both and drops out. Good and defective parts are drawn each from
 their own kind. With several common seeds a draw takes the mean difference over them. The interval is the 95 % percentile
 interval, p is twice the smaller share of draws on either side of zero. With several categories every p is also adjusted
 by Holm (1979), and a category differs where its adjusted p is below 0.05; overall is the mean of the categories' differences,
 each category resampled on its own.
 
-What it does not say: whether another choice of few shots, or of training pictures, would turn the result round.
+What it does not say: whether another choice of few shots, or of training parts, would turn the result round.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def side(text: str) -> Side:
 def compare(a: Side, b: Side, *, draws: int = DRAWS, seed: int = 0) -> tuple[list[Comparison], Overall | None]:
     """Every category that both judged, and the mean over them where there are several.
 
-    raises  BadLayout where they have nothing in common, or judged other pictures
+    raises  BadLayout where they have nothing in common, or judged other parts
     """
     common = [place for place in a.rows if place in b.rows]
     if not common:
@@ -133,7 +133,7 @@ def compare(a: Side, b: Side, *, draws: int = DRAWS, seed: int = 0) -> tuple[lis
         matched = [_matched(a.rows[place][one], b.rows[place][one], " ".join(place)) for one in seeds]
         if any(_by_content(a.rows[place][one]).keys() != _by_content(a.rows[place][seeds[0]]).keys() for one in seeds):
             raise BadLayout(
-                f"{' '.join(place)}: the test pictures differ from seed to seed, so their scores cannot be averaged; "
+                f"{' '.join(place)}: the test parts differ from seed to seed, so their scores cannot be averaged; "
                 "compare runs of one seed"
             )
         wins = [(_wins(first, labels), _wins(second, labels)) for first, second, labels in matched]
@@ -156,20 +156,20 @@ def _names(one: Side) -> str:
 
 
 def _matched(a: Mapping[str, Any], b: Mapping[str, Any], where: str) -> tuple[Array, Array, Array]:
-    """Scores of both runs picture by picture, and the labels; copies of a picture are matched in order.
+    """Scores of both runs part by part, and the labels; copies of a part are matched in order.
 
-    raises  BadLayout naming pictures that only one of them judged, or that they label differently
+    raises  BadLayout naming parts that only one of them judged, or that they label differently
     """
     first, second = _by_content(a), _by_content(b)
     if only := [f"only in {name}: {_some(one[key]['id'] for key in one if key not in other)}"
                 for name, one, other in (("A", first, second), ("B", second, first)) if one.keys() - other.keys()]:  # fmt: skip
-        raise BadLayout(f"{where}: the test pictures differ, so scores cannot be paired; {'; '.join(only)}")
+        raise BadLayout(f"{where}: the test parts differ, so scores cannot be paired; {'; '.join(only)}")
     if odd := [first[key]["id"] for key in first if first[key]["defective"] != second[key]["defective"]]:
         raise BadLayout(f"{where}: labelled good by one and defective by the other: {_some(odd)}")
     scores = (np.array([one[key]["score"] for key in first]) for one in (first, second))
     labels = np.array([first[key]["defective"] for key in first])
     if labels.all() or not labels.any():
-        raise BadLayout(f"{where}: the test pictures are all good or all defective, so there is no AUROC to compare")
+        raise BadLayout(f"{where}: the test parts are all good or all defective, so there is no AUROC to compare")
     return (*scores, labels)  # type: ignore[return-value]
 
 
@@ -188,14 +188,14 @@ def _some(names: Any) -> str:
 
 
 def _wins(scores: Array, labels: Array) -> Array:
-    """(bad, good) whether the bad picture scores higher: 1, 0, or one half where they tie."""
+    """(bad, good) whether the bad part scores higher: 1, 0, or one half where they tie."""
     good, bad = scores[~labels], scores[labels]
     above, level = bad[:, None] > good[None], bad[:, None] == good[None]
     return np.asarray(above + np.float32(0.5) * level, np.float32)
 
 
 def _drawn(gains: Array, draws: int, rng: np.random.Generator) -> Array:
-    """(draws,) differences of the AUROC on resampled pictures."""
+    """(draws,) differences of the AUROC on resampled parts."""
     bad, good = gains.shape
     found = []
     for first in range(0, draws, _CHUNK):

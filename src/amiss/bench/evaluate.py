@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from amiss.bench.figures import FIGURES, Figures, Interval, Shown, image_figures, pixel_figures
+from amiss.bench.figures import FIGURES, Figures, Interval, image_figures
 from amiss.bench.kinds import Kind, kind_figures, mean_au_spro
+from amiss.bench.places import PIXELS, Ground, Shown, box_figures, ground_of, light, place_figures
 from amiss.contract import Progress
 from amiss.data.dataset import Split
 from amiss.errors import BadField, BadLayout
@@ -22,7 +23,7 @@ from amiss.types import Result
 
 @dataclass(frozen=True)
 class Judged:
-    """One test picture: its content digest, what is known of it, and what the model said."""
+    """One test part: its content digest, what is known of it, and what the model said."""
 
     id: str
     digest: str
@@ -37,14 +38,18 @@ class Judged:
 class Evaluation:
     """Figures of one model on one test split; None where undefined, with the reason in `reasons`.
 
-    intervals    95 % of each figure, by a bootstrap over pictures; where good and bad do not overlap, the image AUROC's
+    view         what shows a part: picture or cloud. Of clouds image_auroc, image_ap and image_f1max are what papers call
+                 object AUROC and so on
+    intervals    95 % of each figure, by a bootstrap over parts; where good and bad do not overlap, the image AUROC's
                  reaches down to `ranking.separated_bound`     ms_per_part  median, from file to verdict
     image_auroc_logical and so on  where the data set is judged by kind of defect and averaged; AU-sPRO up to a rate of 0.05
     kinds        figures of each kind of defect     au_spro  the mean AU-sPRO by limit
-    seen_in_fit  pictures that were also fitted or calibrated on     pro  rates and overlaps of the PRO curve
+    box_ap       at an overlap of 0.25     box_recall  at most 0.1 false boxes on a good part, at the same overlap
+    seen_in_fit  parts that were also fitted or calibrated on     pro  rates and overlaps of the PRO curve
     false_alarms, escapes  good parts called NG, defective parts called OK; None without calibration
     """
 
+    view: str
     image_auroc: float | None
     image_auroc_interval: Interval | None
     image_ap: float | None
@@ -52,6 +57,13 @@ class Evaluation:
     pixel_auroc: float | None
     pixel_ap: float | None
     aupro: float | None
+    point_auroc: float | None
+    point_ap: float | None
+    point_aupro: float | None
+    point_auroc_mean_of_clouds: float | None
+    point_ap_mean_of_clouds: float | None
+    box_ap: float | None
+    box_recall: float | None
     image_auroc_logical: float | None
     image_auroc_structural: float | None
     image_auroc_mean: float | None
@@ -82,31 +94,34 @@ class Evaluation:
         return tuple(one.defective for one in self.judged)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the single pictures and the curve, as JSON values."""
+        """Everything but the single parts and the curve, as JSON values."""
         return {key: value for key, value in asdict(self).items() if key not in ("judged", "pro")}
 
 
 def evaluate(
     model: Model, split: Split, *, limit: float = 0.3, progress: Progress | None = None, workdir: Path | None = None
 ) -> Evaluation:
-    """Judge every picture of a split and compare with the truth.
+    """Judge every part of a split and compare with the truth.
 
     limit    of the false positive rate in AUPRO     workdir  folder of a feature cache; seconds are then those of the cache
     raises   BadLayout where the split is empty
     """
     if not split.entries:
-        raise BadLayout("there is no test picture; give a data set with test/good and test/<kind>, or a CSV")
+        raise BadLayout("there is no test part; give a data set with test/good and test/<kind>, or a CSV")
     if not 0 < limit <= 1:
         raise BadField(f"--limit {limit:g}: the largest false positive rate in AUPRO, above 0 and up to 1")
     run, found = _Run(model, split, progress, workdir), Figures()
-    shown = _kept(run)
+    kept = _kept(run)
+    shown = [pair for pair in kept if pair[1].map is not None]
     scores, labels = np.array([one.score for one in run.judged]), np.array([one.defective for one in run.judged])
     image_figures(scores, labels, found)
-    counts = pixel_figures(split.entries, shown, found, limit)
+    counts = place_figures(run.ground, split.entries, shown, found, limit)
+    box_figures(kept, found)
     kinds = kind_figures(split.entries, scores, shown, found)
     figures: dict[str, Any] = {name: found.values.get(name) for name in FIGURES}
     return Evaluation(
         **figures,
+        view=run.ground.view,
         image_auroc_interval=found.intervals.get("image_auroc"),
         kinds=kinds,
         au_spro=mean_au_spro(kinds, split.entries[0].averaged),
@@ -123,10 +138,10 @@ def evaluate(
 
 
 def _kept(run: _Run) -> Shown:
-    """Judge the split; results are kept where they have a map and there is a mask to hold it against."""
-    masks = any(entry.mask is not None for entry in run.split.entries)
+    """Judge the split; what a place can be marked by is kept of the results, where a truth says where defects lie."""
+    marked = any(entry.marked for entry in run.split.entries)
     pairs = zip(run.split.entries, run.results(), strict=True)
-    return [pair for pair in pairs if masks and pair[1].map is not None]
+    return [(entry, light(result)) for entry, result in pairs if marked]
 
 
 class _Run:
@@ -137,6 +152,7 @@ class _Run:
         self._model, self._progress, self._workdir = model, progress, workdir
         self.judged: list[Judged] = []
         self.seen_in_fit = 0
+        self.ground: Ground = PIXELS
 
     def results(self) -> Iterator[Result]:
         calibrated = () if self._model.calibration is None else self._model.calibration.parts
@@ -148,6 +164,8 @@ class _Run:
             seconds = time.perf_counter() - started
             outcome = None if result.verdict is None else result.verdict.outcome
             self.judged.append(Judged(entry.id, sample.digest, entry.kind, entry.defective, result.score, outcome, seconds))
+            if len(self.judged) == 1:
+                self.ground = ground_of(sample, result)
             self.seen_in_fit += sample.digest in fitted
             if self._progress is not None:
                 self._progress("judging", len(self.judged), len(self.split.entries))

@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import tee
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from amiss.data.dataset import Entry
-from amiss.data.readers import printable
-from amiss.errors import BadLayout, UndefinedMetric
+from amiss.errors import UndefinedMetric
 from amiss.metrics import ranking
-from amiss.metrics.intervals import PictureCounts
-from amiss.metrics.regions import PixelScores, masked
-from amiss.types import Result, Truth
 
 Array = npt.NDArray[Any]
 Interval = tuple[float, float]
-Shown = Sequence[tuple[Entry, Result]]  # pictures that have a map, still on the method's own grid
-S = TypeVar("S")
-T = TypeVar("T")
 
 KIND_NAMES = {
     "image_auroc_logical": "image AUROC, logical", "image_auroc_structural": "image AUROC, structural",
     "image_auroc_mean": "image AUROC, their mean", "au_spro_logical": "AU-sPRO, logical",
     "au_spro_structural": "AU-sPRO, structural", "au_spro_mean": "AU-sPRO, their mean",
 }  # fmt: skip
+BOX_NAMES = {"box_ap": "box AP", "box_recall": "box recall"}
 NAMES = {
     "image_auroc": "image AUROC", "image_ap": "image AP", "image_f1max": "image F1-max",
-    "pixel_auroc": "pixel AUROC", "pixel_ap": "pixel AP", "aupro": "AUPRO", **KIND_NAMES,
+    "pixel_auroc": "pixel AUROC", "pixel_ap": "pixel AP", "aupro": "AUPRO",
+    "point_auroc": "point AUROC", "point_ap": "point AP", "point_aupro": "point AUPRO",
+    "point_auroc_mean_of_clouds": "point AUROC, mean of clouds", "point_ap_mean_of_clouds": "point AP, mean of clouds",
+    **BOX_NAMES, **KIND_NAMES,
 }  # fmt: skip
+CLOUD_NAMES = NAMES | {"image_auroc": "object AUROC", "image_ap": "object AP", "image_f1max": "object F1-max"}
 FIGURES = tuple(NAMES)
+NOT_AVERAGED = "the data set does not average over kinds of defect"
 SEPARATED = "no interval: good and defective parts do not overlap, so every draw gives the same figure"
+
+
+def names(view: str) -> Mapping[str, str]:
+    """What figures are called; of a cloud, what is called image AUROC of a picture is the papers' object AUROC."""
+    return CLOUD_NAMES if view == "cloud" else NAMES
 
 
 class Figures:
@@ -62,7 +63,7 @@ class Figures:
 
 
 def image_figures(scores: Array, labels: Array, found: Figures) -> None:
-    """Image AUROC, AP and F1-max over all pictures."""
+    """Image AUROC, AP and F1-max over all parts; a cloud's go by the same names."""
     add_auroc("image_auroc", scores, labels, found)
     found.add(
         "image_ap", lambda: ranking.average_precision(scores, labels), _open(ranking.average_precision_interval, scores, labels)
@@ -71,7 +72,7 @@ def image_figures(scores: Array, labels: Array, found: Figures) -> None:
 
 
 def add_auroc(name: str, scores: Array, labels: Array, found: Figures) -> None:
-    """An AUROC whose interval reaches down to what so few pictures leave open, where good and defective do not overlap."""
+    """An AUROC whose interval reaches down to what so few parts leave open, where good and defective do not overlap."""
 
     def interval() -> Interval:
         separated = ranking.auroc(scores, labels) == 1
@@ -90,56 +91,3 @@ def _open(interval: Callable[[Array, Array], Interval], scores: Array, labels: A
         return interval(scores, labels)
 
     return bounded
-
-
-def pixel_figures(entries: Sequence[Entry], shown: Shown, found: Figures, limit: float) -> PictureCounts | None:
-    """Pixel AUROC, pixel AP and AUPRO, where every defective picture has a mask."""
-    names = ("pixel_auroc", "pixel_ap", "aupro")
-    try:
-        check_marked([entry for entry in entries if entry.defective], shown, "defective")
-        pixels = PixelScores.collect(*unzipped(_masks(shown)))
-        counts = PictureCounts.collect(pixels, masked(*unzipped(_masks(shown))))
-    except UndefinedMetric as error:
-        found.reasons |= dict.fromkeys(names, str(error))
-        return None
-    exact = pixels.auroc(), pixels.average_precision(), pixels.aupro(limit)
-    found.values |= zip(names, exact, strict=True)
-    found.intervals |= zip(names, counts.intervals(exact, limit), strict=True)
-    return counts
-
-
-def check_marked(entries: Sequence[Entry], shown: Shown, what: str) -> None:
-    """raises  UndefinedMetric where there is none of the defective entries, one has no mask, or the method makes no maps"""
-    missing = sum(entry.mask is None for entry in entries)
-    if not entries:
-        raise UndefinedMetric(f"no {what} picture")
-    if missing:
-        raise UndefinedMetric(f"{missing} of {len(entries)} {what} pictures have no mask")
-    if not shown:
-        raise UndefinedMetric("the method marks no place")
-
-
-def spread(entry: Entry, result: Result) -> tuple[Array, Truth]:
-    """A map at the size of its picture, and the truth.
-
-    raises  BadLayout naming a mask of another size
-    """
-    full, truth = result.image_map(), entry.truth()
-    if truth.mask is not None and truth.mask.shape != full.shape:
-        raise BadLayout(
-            f"{printable(entry.mask or entry.path)}: the mask is {truth.mask.shape[1]} x {truth.mask.shape[0]}, its picture "
-            f"{full.shape[1]} x {full.shape[0]}; correct the mask"
-        )
-    return full, truth
-
-
-def _masks(shown: Shown) -> Iterator[tuple[Array, Array]]:
-    """Maps and masks at full size, one picture at a time."""
-    for full, truth in (spread(*pair) for pair in shown):
-        yield full, np.zeros(full.shape, np.bool_) if truth.mask is None else truth.mask
-
-
-def unzipped(pairs: Iterable[tuple[S, T]]) -> tuple[Iterator[S], Iterator[T]]:
-    """The first and the second of each pair; whoever reads them in step holds one pair at a time."""
-    first, second = tee(pairs)
-    return (pair[0] for pair in first), (pair[1] for pair in second)

@@ -1,7 +1,7 @@
 """Figures of single kinds of defect, each against all good parts.
 
 MVTec LOCO AD is judged this way: logical and structural defects apart, then the plain mean of the two, so that the kind with
-more pictures does not count for more. Maps are measured by sPRO, since it says of each defect how much has to be found.
+more parts does not count for more. Maps are measured by sPRO, since it says of each defect how much has to be found.
 """
 
 from __future__ import annotations
@@ -16,17 +16,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from amiss.bench.figures import KIND_NAMES, SEPARATED, Figures, Interval, Shown, add_auroc, check_marked, spread, unzipped
+from amiss.bench.figures import KIND_NAMES, NOT_AVERAGED, SEPARATED, Figures, Interval, add_auroc
+from amiss.bench.places import Shown, check_marked, spread, unzipped, varied
 from amiss.data.dataset import Entry
 from amiss.errors import UndefinedMetric
 from amiss.metrics import ranking
-from amiss.metrics.intervals import PictureCounts, averaged_intervals
+from amiss.metrics.intervals import PartCounts, averaged_intervals
 from amiss.metrics.regions import Overlap
 from amiss.metrics.spro import HEADLINE, LIMITS, Regions, saturated
 
 Array = npt.NDArray[Any]
-
-NOT_AVERAGED = "the data set does not average over kinds of defect"
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Kind:
 def kind_figures(entries: Sequence[Entry], scores: Array, shown: Shown, found: Figures) -> dict[str, Kind]:
     """Figures of every kind of defect; those of the kinds that the data set averages, and their means, go to `found` as well.
 
-    entries  of the split     scores  (N,) of its pictures     shown  those that have a map
+    entries  of the split     scores  (N,) of its parts     shown  those that have a map
     """
     averaged = entries[0].averaged
     parts = Counter(entry.kind for entry in entries if entry.defective)
@@ -76,12 +75,12 @@ def _ranked(entries: Sequence[Entry], scores: Array, kinds: Sequence[str]) -> Fi
         if (number == 1).any():
             add_auroc(kind, scores[number >= 0], number[number >= 0] == 1, own)
         else:
-            own.reasons[kind] = f"no {kind} picture"
+            own.reasons[kind] = f"no {kind} part"
     return own
 
 
 def _numbers(entries: Sequence[Entry], kinds: Sequence[str]) -> Array:
-    """(N,) 0 for a good picture, 1, 2, ... for the kinds in their order, -1 for another defect."""
+    """(N,) 0 for a good part, 1, 2, ... for the kinds in their order, -1 for another defect."""
     known = {kind: number for number, kind in enumerate(kinds, start=1)}
     return np.array([known.get(entry.kind, -1) if entry.defective else 0 for entry in entries])
 
@@ -120,23 +119,16 @@ def _spro_figures(
     exact = [by_limit[f"{HEADLINE:g}"] for by_limit in areas.values()]
     ends = averaged_intervals(counts, numbers[numbers >= 0], exact, HEADLINE) if counts else []
     for kind, value, some in zip(areas, exact, ends, strict=False):  # the last of the ends is the mean's
-        own.add(kind, partial(float, value), partial(_varied, some))
-    _average("au_spro", averaged, own, found, lambda: _varied(ends[-1]))
+        own.add(kind, partial(float, value), partial(varied, some))
+    _average("au_spro", averaged, own, found, lambda: varied(ends[-1]))
     return areas
 
 
-def _varied(ends: Interval) -> Interval:
-    """raises  UndefinedMetric for an interval without width, as that of a single picture: it bounds nothing"""
-    if ends[1] - ends[0] < 1e-6:
-        raise UndefinedMetric("no interval: every draw gives the same figure")
-    return ends
-
-
-def _areas(shown: Shown) -> tuple[dict[str, float], PictureCounts]:
+def _areas(shown: Shown) -> tuple[dict[str, float], PartCounts]:
     """AU-sPRO by limit, and the counts for its interval; the scores of all pixels are held no longer than that."""
     overlap = Overlap.gather(saturated(*unzipped(_channels(shown))))
     areas = {f"{limit:g}": overlap.area(limit) for limit in LIMITS}
-    return areas, PictureCounts.collect(overlap, saturated(*unzipped(_channels(shown))))
+    return areas, PartCounts.collect(overlap, saturated(*unzipped(_channels(shown))))
 
 
 def _channels(shown: Shown) -> Iterator[tuple[Array, Regions]]:

@@ -21,14 +21,13 @@ from typing import Any
 
 import numpy as np
 
-from amiss.bench.figures import KIND_NAMES, NAMES
+from amiss.bench.figures import KIND_NAMES, names
 from amiss.bench.identity import write_whole
 from amiss.bench.plots import Point, bars, curves, key, scatter
-from amiss.bench.table import KIND_FOOT, Line, by_kind, figure, gap, lines, number, paper, with_paper
+from amiss.bench.table import KIND_FOOT, Line, by_kind, columns, figure, gap, lines, number, paper, view_of, with_paper
 from amiss.viz.markup import text, value
 
 PICTURES = 240  # misses shown in one page, at most
-_SHOWN = ("image_auroc", "pixel_auroc", "aupro")
 _EACH = 2  # of each kind, method and category
 _LEGEND = (
     "Ours: mean over categories, then over seeds, ± standard deviation over seeds; a single category and seed has its 95 % "
@@ -93,7 +92,7 @@ class _Page:
         done = [record for record in self.records if record["status"] == "done"]
         judged = sum(len(row["judged"]) for record in done for row in record["rows"])
         categories = {(record["data"], row["category"]) for record in done for row in record["rows"]}
-        tiles = {"methods": len(self.numbers), "categories": len(categories), "cells": len(done), "pictures judged": judged}
+        tiles = {"methods": len(self.numbers), "categories": len(categories), "cells": len(done), "parts judged": judged}
         if self.failed:
             tiles["cells failed"] = len(self.failed)
         yield '<div class="tiles">'
@@ -118,7 +117,7 @@ class _Page:
             said.append("Cells ran on several kinds of processor, so their times cannot be compared.")
         rows = [row for record in self.records for row in record["rows"]]
         if seen := sum(row["seen_in_fit"] for row in rows if row):
-            said.append(f"{seen} test pictures were also fitted or calibrated on (all of them in zero-shot settings).")
+            said.append(f"{seen} test parts were also fitted or calibrated on (all of them in zero-shot settings).")
         return said
 
     def choice(self) -> Iterator[str]:
@@ -144,7 +143,7 @@ class _Page:
             yield '<div class="panels">'
             if shown := [line for line in found if "image_auroc" in line.figures and line.ms > 0]:
                 yield '<section class="panel"><h2>Quality against time</h2>'
-                yield scatter([self._point(line) for line in shown], NAMES["image_auroc"]) + "</section>\n"
+                yield scatter([self._point(line) for line in shown], columns(found)["image_auroc"]) + "</section>\n"
             yield from self._bars(done)
             yield "</div>\n"
             yield from self._curves(done, place)
@@ -164,15 +163,16 @@ class _Page:
     def _bars(self, records: Sequence[Record]) -> Iterator[str]:
         rows = _by_category(records)
         categories = sorted({category for _, category in rows})
-        for name in ("image_auroc", "aupro"):
+        called = names(view_of(row for some in rows.values() for row in some))
+        for name in ("image_auroc", "aupro", "point_aupro"):
             series = [
                 (label, self.numbers[label], [_mean(rows.get((label, category), []), name) for category in categories])
                 for label in self._labels(records)
             ]
             if any(point is not None for _, _, row in series for point in row):
                 chance = 0.5 if name == "image_auroc" else 0.0
-                yield f'<section class="panel{" whole" if len(categories) > 6 else ""}"><h2>{NAMES[name]} by category</h2>'
-                yield bars(categories, series, NAMES[name], chance=chance) + key([(label, n) for label, n, _ in series])
+                yield f'<section class="panel{" whole" if len(categories) > 6 else ""}"><h2>{called[name]} by category</h2>'
+                yield bars(categories, series, called[name], chance=chance) + key([(label, n) for label, n, _ in series])
                 yield f'<p class="soft small">{_WHISKERS}{_CHANCE if chance else ""}</p></section>\n'
 
     def _curves(self, records: Sequence[Record], place: int) -> Iterator[str]:
@@ -191,17 +191,18 @@ class _Page:
         yield "</section>\n"
 
     def _pair(self, category: str, rows: Mapping[str, Record]) -> Iterator[str]:
-        """The curves of one category, pictures beside pixels."""
+        """The curves of one category, parts beside their pixels or points."""
+        places = "points" if view_of(rows.values()) == "cloud" else "pixels"
         roc = [(label, self.numbers[label], *_roc(row)) for label, row in rows.items()]
         pro = [(label, self.numbers[label], np.array(row["pro"][0]), np.array(row["pro"][1]))
                for label, row in rows.items() if row["pro"]]  # fmt: skip
         if roc := [one for one in roc if len(one[2])]:
             yield curves(roc, f"ROC, {category}", ("false alarms among good parts", "defective parts found"), end=1.0)
         if pro:
-            yield curves(pro, f"PRO, {category}", ("false-positive rate of pixels", "mean region overlap"), end=0.3)
+            yield curves(pro, f"PRO, {category}", (f"false-positive rate of {places}", "mean region overlap"), end=0.3)
         yield "</div>" + key([(label, self.numbers[label]) for label in rows])
         seeds = sorted({row["seed"] for row in rows.values()})
-        yield f'<p class="soft small">ROC over pictures, PRO over pixels; seed {", ".join(map(str, seeds))}.</p></div>\n'
+        yield f'<p class="soft small">ROC over parts, PRO over {places}; seed {", ".join(map(str, seeds))}.</p></div>\n'
 
     def _misses(self, records: Sequence[Record]) -> Iterator[str]:
         if not self.pictures:
@@ -244,13 +245,14 @@ class _Page:
 
 
 def _summary(found: Sequence[Line]) -> Iterator[str]:
-    beside = [head for name in _SHOWN for head in (NAMES[name], "paper", "gap")]
+    shown = columns(found)
+    beside = [head for called in shown.values() for head in (called, "paper", "gap")]
     heads = ("method", "categories", "seeds", *beside, "ms", "fit s", "MB")
     yield '<div class="scroll"><table class="summary"><thead><tr>'
     yield from (f'<th scope="col">{head}</th>' for head in heads)
     yield "</tr></thead><tbody>\n"
     for line in found:
-        three = [cell(line, name) for name in _SHOWN for cell in (figure, paper, gap)]
+        three = [cell(line, name) for name in shown for cell in (figure, paper, gap)]
         cells = [line.categories_said, ", ".join(map(str, line.seeds)), *three, number(line.ms, ".0f"),
                  number(line.fit_seconds, ".1f") + "*" * bool(line.cached), number(line.peak_mb, ".0f")]  # fmt: skip
         failed = f' <span class="bad">({line.failed} failed)</span>' if line.failed else ""
@@ -290,14 +292,14 @@ def _by_category(records: Sequence[Record]) -> dict[tuple[str, str], list[dict[s
 
 
 def _mean(rows: Sequence[Record], name: str) -> Point | None:
-    values = [row[name] for row in rows if row[name] is not None]
+    values = [row[name] for row in rows if row.get(name) is not None]
     if not values:
         return None
     middle = fmean(values)
     if len(values) > 1:
         low, high = middle - stdev(values), min(1.0, middle + stdev(values))
     else:
-        low, high = next(row for row in rows if row[name] is not None)["intervals"].get(name, (None, None))
+        low, high = next(row for row in rows if row.get(name) is not None)["intervals"].get(name, (None, None))
     return Point("", 0, math.nan, middle, low, high)
 
 

@@ -93,13 +93,10 @@ def _why(source: Published, record: Mapping[str, Any], rows: Sequence[Mapping[st
         said.append("Read in somebody else's list, not where it was published.")
     if not source.own:
         said.append("Published by others than the method's authors.")
-    backbone = str(fields.get("backbone", "")).replace("\\", "/").rsplit("/", 1)[-1]
-    if _bare(source.backbone) not in _bare(backbone):
-        said.append(f"Backbone: {source.backbone} there, {backbone or 'none'} here.")
-    size, aspect = fields.get("size"), fields.get("aspect")
-    if size is not None:
-        kept = "proportions kept, no crop" if aspect == "keep" else "squashed to a square, no crop"
-        said.append(f"Size: {source.size} there, {size} x {size} pixels of area, {kept}, here.")
+    if any(row.get("view") == "cloud" for row in record.get("rows", ())):
+        said.append(f"Theirs: {source.backbone}, {source.size}.")
+    else:
+        said += _network(source, fields)
     if rows:
         judged = rows[0]["n_good"] + rows[0]["n_defective"]
         said.append(
@@ -108,6 +105,19 @@ def _why(source: Published, record: Mapping[str, Any], rows: Sequence[Mapping[st
     if record.get("calibration") == "split":
         said.append("Parts held out for calibration are not fitted on here.")
     return [*said, source.note] if source.note else said
+
+
+def _network(source: Published, fields: Mapping[str, Any]) -> list[str]:
+    """How networks and sizes of pictures differ."""
+    said = []
+    backbone = str(fields.get("backbone", "")).replace("\\", "/").rsplit("/", 1)[-1]
+    if _bare(source.backbone) not in _bare(backbone):
+        said.append(f"Backbone: {source.backbone} there, {backbone or 'none'} here.")
+    size, aspect = fields.get("size"), fields.get("aspect")
+    if size is not None:
+        kept = "proportions kept, no crop" if aspect == "keep" else "squashed to a square, no crop"
+        said.append(f"Size: {source.size} there, {size} x {size} pixels of area, {kept}, here.")
+    return said
 
 
 def _bare(name: str) -> str:

@@ -12,14 +12,14 @@ import io
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from amiss.bench.figures import FIGURES, KIND_NAMES
+from amiss.bench.figures import FIGURES, KIND_NAMES, names
 from amiss.bench.identity import write_whole
 from amiss.bench.papers import Match, published
 from amiss.bench.run import read_record
@@ -29,11 +29,13 @@ _ROW = ("n_good", "n_defective", "false_alarms", "escapes", "reviewed_good", "re
         "timed", "cache_gap")  # fmt: skip
 _MADE = ("budget", "limit", "preset", "fingerprint", "fit_fingerprint", "commit", "started", "finished", "key")
 COLUMNS = (
-    "label", "method", "data", "layout", "category", "setting", "seed", "status", "reason",
+    "label", "method", "data", "layout", "category", "view", "setting", "seed", "status", "reason",
     *(name + end for name in FIGURES for end in ("", "_low", "_high")), *_ROW, *_FIT, *_MADE, "fields", "versions", "notes",
 )  # fmt: skip
 _NUMBERS = {*FIGURES, "ms_per_part", "cache_gap", "fit_seconds", "features_cached", "threshold", "peak_mb", "budget", "limit"}
 _WHOLE = {"seed", "parts", "calibration_parts", *_ROW} - _NUMBERS
+_OF_PICTURES = ("pixel_auroc", "aupro")
+_WHERE_THERE = ("point_auroc", "point_ap", "point_aupro", "box_ap", "box_recall")
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Line:
     peak_mb: float
     failed: int
     match: Match | None
+    view: str
 
     @property
     def categories_said(self) -> str:
@@ -82,7 +85,7 @@ def flat(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 name: record.get(name) for name in ("label", "method", "data", "layout", "setting", "seed", "status", "reason")
             }
             made |= {name: record.get(name) for name in (*_FIT, *_MADE)} | {name: row.get(name) for name in _ROW}
-            made["category"] = row["category"]
+            made |= {"category": row["category"], "view": row.get("view", "picture" if "n_good" in row else None)}
             for name in FIGURES:
                 low, high = row.get("intervals", {}).get(name, (None, None))
                 made |= {name: row.get(name), f"{name}_low": low, f"{name}_high": high}
@@ -126,7 +129,22 @@ def _line(records: Sequence[Mapping[str, Any]]) -> Line:
         max((record["peak_mb"] or 0.0 for record in done), default=float("nan")),
         len(records) - len(done),
         published(done[0] if done else first, categories, rows),
+        view_of(rows),
     )  # fmt: skip
+
+
+def view_of(rows: Iterable[Mapping[str, Any]]) -> str:
+    """What shows the parts of some rows: cloud where all are clouds, picture otherwise and in older records."""
+    return "cloud" if {row.get("view") for row in rows} == {"cloud"} else "picture"
+
+
+def columns(found: Sequence[Line]) -> dict[str, str]:
+    """The figures that a table of these lines shows, with what they are called; of points and boxes those that are there."""
+    views = {line.view for line in found if line.figures} or {"picture"}
+    shown = ["image_auroc", *(_OF_PICTURES if "picture" in views else ())]
+    shown += [name for name in _WHERE_THERE if any(name in line.figures for line in found)]
+    called = names("cloud" if views == {"cloud"} else "picture")
+    return {name: called[name] for name in shown}
 
 
 def write_tables(out: Path, records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -191,8 +209,7 @@ def markdown(found: Sequence[Line]) -> str:
     for line in found:
         groups[line.data, line.setting].append(line)
     for (data, setting), some in groups.items():
-        text += [f"## {escaped(data)}, {escaped(setting)}", "", _HEAD, "| --- " * 13 + "|"]
-        text += [_markdown_row(line) for line in some] + [""]
+        text += [f"## {escaped(data)}, {escaped(setting)}", "", *_table(some), ""]
         if averaged := by_kind(some):
             text += ["| " + " | ".join(["method", *KIND_NAMES.values()]) + " |", "| --- " * (len(KIND_NAMES) + 1) + "|"]
             text += [_kinds_row(line) for line in averaged]
@@ -206,10 +223,6 @@ def markdown(found: Sequence[Line]) -> str:
     return "\n".join([*text, _FOOT, ""])
 
 
-_HEAD = (
-    "| method | categories | seeds | image AUROC | paper | gap | pixel AUROC | paper | AUPRO | paper | ms per part | fit s "
-    "| peak MB |"
-)
 _FOOT = (
     "Ours: mean over categories, then over seeds (± standard deviation over seeds); a single category and seed has its 95 % "
     "interval. ms per part: median, from file to verdict, nothing cached. Fit seconds with * profited from features that other "
@@ -234,11 +247,25 @@ def with_paper(line: Line, name: str) -> str:
     return said if theirs == "-" else f"{said}; paper {theirs}, gap {gap(line, name)}"
 
 
-def _markdown_row(line: Line) -> str:
+def _table(some: Sequence[Line]) -> list[str]:
+    """Head and rows of a Markdown table with the figures that there are."""
+    shown = columns(some)
+    called = _beside((called, "paper", "gap") for called in shown.values())
+    head = ["method", "categories", "seeds", *called, "ms per part", "fit s", "peak MB"]
+    return ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|", *(_markdown_row(line, shown) for line in some)]
+
+
+def _beside(threes: Iterable[tuple[str, str, str]]) -> Iterator[str]:
+    """Each figure with the published one beside it, and the gap for the first."""
+    for place, three in enumerate(threes):
+        yield from three[: 2 if place else 3]
+
+
+def _markdown_row(line: Line, shown: Iterable[str]) -> str:
+    beside = ((figure(line, name), paper(line, name), gap(line, name)) for name in shown)
     cells = [
         escaped(line.label) + (f" ({line.failed} failed)" if line.failed else ""), escaped(line.categories_said),
-        ", ".join(map(str, line.seeds)), figure(line, "image_auroc"), paper(line, "image_auroc"), gap(line, "image_auroc"),
-        figure(line, "pixel_auroc"), paper(line, "pixel_auroc"), figure(line, "aupro"), paper(line, "aupro"),
+        ", ".join(map(str, line.seeds)), *_beside(beside),
         number(line.ms, ".1f"), number(line.fit_seconds, ".1f") + ("*" if line.cached else ""), number(line.peak_mb, ".0f"),
     ]  # fmt: skip
     return "| " + " | ".join(cells) + " |"

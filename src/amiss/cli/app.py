@@ -23,13 +23,15 @@ app.add_typer(backbones, name="backbones")
 Model = Annotated[Path, typer.Argument(help="A model file that `amiss fit` wrote.")]
 Data = Annotated[
     Path | None,
-    typer.Argument(help="A folder of good pictures, a category with train/ and test/, a CSV, or the root of a --dataset."),
+    typer.Argument(
+        help="A folder of good pictures or clouds, a category with train/ and test/, a CSV, or the root of a --dataset."
+    ),
 ]
 DatasetName = Annotated[str, typer.Option("--dataset", help="How DATA is laid out; `amiss data sets` lists them.")]
 Category = Annotated[str | None, typer.Option("--category", help="Which category of DATA, where it holds several.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors and JSON.")]
-Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Report unreadable pictures and go on without them.")]
+Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Report unreadable files and go on without them.")]
 Budget = Annotated[float, typer.Option("--budget", help="Accepted share of false alarms.")]
 
 
@@ -75,11 +77,14 @@ def fit(
 @app.command()
 def predict(
     model: Model,
-    paths: Annotated[list[str], typer.Argument(help="Pictures, folders (searched recursively), or globs in quotes.")],
+    paths: Annotated[list[str], typer.Argument(help="Pictures or clouds, folders (searched recursively), or globs in quotes.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results.csv, overlays/ and report.html.")],
-    overlays: Annotated[bool, typer.Option("--overlays/--no-overlays", help="Write a heat map over every picture.")] = True,
+    overlays: Annotated[bool, typer.Option("--overlays/--no-overlays", help="Write a heat map over every part.")] = True,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write the HTML report.")] = True,
     pictures: Annotated[int, typer.Option(min=0, help="How many parts, worst first, have pictures in the report.")] = 200,
+    viewers: Annotated[
+        int, typer.Option(min=0, help="How many point clouds, worst first, get a page that turns them, in overlays/.")
+    ] = 20,
     skip_unreadable: Skip = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -89,7 +94,7 @@ def predict(
     from amiss.cli.judging import run_predict
     from amiss.viz.inspection import Options
 
-    options = Options(overlays=overlays, report=report, pictures=pictures, skip_unreadable=skip_unreadable)
+    options = Options(overlays=overlays, report=report, pictures=pictures, viewers=viewers, skip_unreadable=skip_unreadable)
     run_predict(model, paths, out, options, Console(quiet=quiet, as_json=as_json))
 
 
@@ -231,7 +236,7 @@ def compare(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say whether two runs differ beyond noise: paired bootstrap over the same test pictures."""
+    """Say whether two runs differ beyond noise: paired bootstrap over the same test parts."""
     from amiss.cli.benching import run_compare
     from amiss.cli.console import Console
 

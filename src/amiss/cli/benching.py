@@ -11,17 +11,19 @@ import typer
 
 import amiss
 from amiss.bench.compare import Comparison, Overall, compare, side
+from amiss.bench.figures import names
 from amiss.bench.identity import commit
 from amiss.bench.page import write_page
 from amiss.bench.plan import Plan, plan_of_words, read_plan
 from amiss.bench.run import Options, Place, pending, places, read_record, run
-from amiss.bench.table import by_kind, figure, gap, lines, load, number, paper, write_tables
+from amiss.bench.table import Line, by_kind, columns, figure, gap, lines, load, number, paper, view_of, write_tables
 from amiss.cli.console import Console
 from amiss.data.protocols import task
 from amiss.data.readers import printable
 from amiss.errors import BadField
 
-_ROUGH = 0.15  # seconds a picture, fitting and judging together, where nothing has been measured yet
+_ROUGH = 0.15  # seconds a part, fitting and judging together, where nothing has been measured yet
+_LEFT_OUT = ("pixel_auroc", "point_ap", "box_recall")  # of the table on the screen, which has to be narrow
 _DEFAULTS = {"methods": "", "data": "", "categories": "", "settings": "full", "seeds": "0"}
 
 
@@ -76,7 +78,8 @@ def _outcome(record: Mapping[str, Any]) -> str:
     if record.get("status") != "done":
         return f"failed: {record.get('reason')}"
     values = [row["image_auroc"] for row in record["rows"] if row["image_auroc"] is not None]
-    said = f"image AUROC {sum(values) / len(values):.3f}" if values else "no image AUROC"
+    called = names(view_of(record["rows"]))["image_auroc"]
+    said = f"{called} {sum(values) / len(values):.3f}" if values else f"no {called}"
     speed = median(row["ms_per_part"] for row in record["rows"])
     return f"{said}, fit {record['fit_seconds']:.1f} s, {speed:.0f} ms per part"
 
@@ -97,14 +100,14 @@ def _say_cells(wanted: Sequence[Place], todo: Sequence[Place], console: Console)
             "seconds": round(work * pace.get(cell.method.shown, _ROUGH), 1),
         })  # fmt: skip
     total = sum(float(row["seconds"]) for row in rows if row["state"] == "to run")
-    known = "from the cells finished here" if pace else f"a guess of {_ROUGH} s a picture; better after the first cell"
+    known = "from the cells finished here" if pace else f"a guess of {_ROUGH} s a part; better after the first cell"
     text = [f"{row['state']:<8}{row['cell']}: {row['fit']} to fit, {row['test']} to judge" for row in rows]
     text.append(f"{len(todo)} of {len(wanted)} cells to run, about {total / 60:.1f} min ({known})")
     console.result({"cells": rows, "to_run": len(todo), "seconds": round(total, 1)}, text)
 
 
 def _pace(wanted: Sequence[Place]) -> dict[str, float]:
-    """Seconds a picture of each method, from the cells that are finished."""
+    """Seconds a part of each method, from the cells that are finished."""
     found: dict[str, list[float]] = {}
     for place in wanted:
         record = place.record()
@@ -113,6 +116,21 @@ def _pace(wanted: Sequence[Place]) -> dict[str, float]:
             seconds = record["fit_seconds"] + sum(one["seconds"] for row in record["rows"] for one in row["judged"])
             found.setdefault(place.cell.method.shown, []).append(seconds / (record["parts"] + judged))
     return {name: sum(values) / len(values) for name, values in found.items()}
+
+
+def _show(found: Sequence[Line], console: Console) -> None:
+    """One row a line, with the figures that there are."""
+    shown = {name: called for name, called in columns(found).items() if name not in _LEFT_OUT}
+    first = shown.pop("image_auroc")
+    shown |= {"image_auroc_mean": "mean of kinds", "au_spro_mean": "AU-sPRO"} if by_kind(found) else {}
+    head = ["method", "data", "setting", "categories", first, "paper", "gap", *shown.values(), "ms", "fit s", "MB"]
+    rows = [
+        [line.label, line.data, line.setting, line.categories_said, figure(line, "image_auroc"), paper(line, "image_auroc"),
+         gap(line, "image_auroc"), *(figure(line, name) for name in shown), number(line.ms, ".0f"),
+         number(line.fit_seconds, ".1f") + "*" * bool(line.cached), number(line.peak_mb, ".0f")]
+        for line in found
+    ]  # fmt: skip
+    console.table("", head, rows)
 
 
 def _say_results(wanted: Sequence[Place], out: Path, files: Mapping[str, str], console: Console) -> None:
@@ -125,17 +143,8 @@ def _say_results(wanted: Sequence[Place], out: Path, files: Mapping[str, str], c
     if "parquet" not in files:
         console.note("no Parquet file: it needs pyarrow (pip install 'amiss[report]')")
     found = lines(load(out))
-    kinds = {"image_auroc_mean": "mean of kinds", "au_spro_mean": "AU-sPRO"} if by_kind(found) else {}
     if not console.as_json and not console.quiet:
-        head = ["method", "data", "setting", "categories", "image AUROC", "paper", "gap", "AUPRO", *kinds.values(),
-                "ms", "fit s", "MB"]  # fmt: skip
-        rows = [
-            [line.label, line.data, line.setting, line.categories_said, figure(line, "image_auroc"), paper(line, "image_auroc"),
-             gap(line, "image_auroc"), figure(line, "aupro"), *(figure(line, name) for name in kinds), number(line.ms, ".0f"),
-             number(line.fit_seconds, ".1f") + "*" * bool(line.cached), number(line.peak_mb, ".0f")]
-            for line in found
-        ]  # fmt: skip
-        console.table("", head, rows)
+        _show(found, console)
     written = {name: str(out / file) for name, file in files.items()}
     said = [{"method": one.label, "data": one.data, "setting": one.setting, "figures": dict(one.figures)} for one in found]
     counts = {"cells": len(wanted), "done": len(records) - len(failed), "failed": len(failed)}

@@ -18,7 +18,7 @@ from amiss.cli.console import Console
 from amiss.cli.fitting import readable
 from amiss.cli.opening import Asked
 from amiss.data.readers import printable
-from amiss.data.tree import pictures
+from amiss.data.views import WANTED, files_below, views
 from amiss.errors import BadLayout, BadModelFile
 from amiss.model import TOLERANCE
 from amiss.viz.inspection import Options, inspect
@@ -59,21 +59,21 @@ def _about(model_path: Path) -> dict[str, str]:
 
 
 def expand(given: Sequence[str], out: Path) -> list[Path]:
-    """Files as they are, folders searched recursively, globs expanded; each picture once, in order.
+    """Files as they are, folders searched recursively, globs expanded; each once, in order.
 
-    raises  BadLayout for a path or pattern that names nothing, or a folder without pictures
+    raises  BadLayout for a path or pattern that names nothing, or a folder without pictures and point clouds
     """
     found: dict[Path, None] = {}
     for item in given:
         path = Path(item)
         if path.is_dir():
-            some = [p for p in pictures(path) if not _inside(p, out)]
+            some = views([p for p in files_below(path) if not _inside(p, out)], path)
         elif path.exists() or not glob.has_magic(item):
             some = [path]
         else:
             some = sorted(Path(p) for p in glob.glob(item, recursive=True) if Path(p).is_file())
         if not some:
-            raise BadLayout(f"{printable(item)}: no picture there; wanted PNG, JPEG, TIFF, BMP or WebP files")
+            raise BadLayout(f"{printable(item)}: no picture or point cloud there; {WANTED}")
         found |= dict.fromkeys(some)
     return list(found)
 
@@ -96,16 +96,16 @@ def run_evaluate(model_path: Path, data: Asked, limit: float, skip_unreadable: b
         found = evaluate(model, split, limit=limit, progress=progress)
     if found.seen_in_fit and "normal" in model.detector.needs:
         console.warn(
-            f"{found.seen_in_fit} test pictures were also fitted or calibrated on, so the figures flatter; see amiss data check"
+            f"{found.seen_in_fit} test parts were also fitted or calibrated on, so the figures flatter; see amiss data check"
         )
     console.result(found.to_json(), _figures(found))
 
 
 def _figures(found: Evaluation) -> list[str]:
-    from amiss.bench.figures import NAMES
-    from amiss.bench.kinds import NOT_AVERAGED
+    from amiss.bench.figures import names
+    from amiss.bench.places import OUTSIDE
 
-    shown = {key: name for key, name in NAMES.items() if found.reasons.get(key) != NOT_AVERAGED}
+    shown = {key: name for key, name in names(found.view).items() if found.reasons.get(key) not in OUTSIDE}
     width = max(map(len, shown.values())) + 1
     lines = [f"{found.n_normal} good and {found.n_anomalous} defective parts, {found.ms_per_part:.1f} ms each (median)"]
     for key, name in shown.items():
@@ -123,13 +123,15 @@ def _figures(found: Evaluation) -> list[str]:
 
 def _kinds(found: Evaluation) -> Iterator[str]:
     """Figures by kind of defect, where there are several."""
+    from amiss.bench.figures import names
+
     if found.au_spro is not None:
         areas = ", ".join(f"{value:.4f} up to {limit}" for limit, value in found.au_spro.items())
         yield f"mean AU-sPRO {areas}"
     known = {kind: one for kind, one in found.kinds.items() if one.image_auroc is not None}
     if len(known) > 1:
         each = (f"{kind} {one.image_auroc:.4f} (n = {one.parts})" for kind, one in known.items())
-        yield f"image AUROC by kind: {', '.join(each)}"
+        yield f"{names(found.view)['image_auroc']} by kind: {', '.join(each)}"
 
 
 def run_verify(model_path: Path, console: Console) -> None:

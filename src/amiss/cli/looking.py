@@ -22,12 +22,14 @@ from amiss.fields import describe
 def run_check(data: Asked, console: Console) -> None:
     """Read a whole data set and say what is wrong with it."""
     from amiss.data.check import check
+    from amiss.data.check_clouds import summary
 
     dataset, category = data.opened()
     with console.progress() as progress:
         report = check(dataset, category, progress=progress)
     values = report.to_json()
     lines = [f"{split}: " + ", ".join(f"{n} {kind}" for kind, n in kinds.items()) for split, kinds in values["counts"].items()]
+    lines += summary(values)
     lines += [f"problem: {text}" for text in values["problems"]] + [f"disabled: {text}" for text in values["disabled"]]
     if not values["problems"]:
         lines.append("no problems found")

@@ -1,6 +1,6 @@
 """Look through a whole data set before learning from it: what is there, what is wrong with it, and what that disables.
 
-Every picture and every mask is read once, one at a time; only small facts are kept. What is wrong never stops the looking.
+Every picture or cloud and every mask is read once, one at a time; only small facts are kept. What is wrong never stops it.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import numpy as np
 
 from amiss.calibration import BUDGET, FEWEST, needed
 from amiss.contract import Progress
+from amiss.data.check_clouds import CloudFacts, cloud_facts, cloud_fields, cloud_problems
 from amiss.data.dataset import SPLITS, Dataset, Entry, SplitName
-from amiss.data.readers import printable
+from amiss.data.readers import is_cloud, printable
 from amiss.errors import InputError
 from amiss.types import Sample
 
 Groups = tuple[Mapping[str, tuple[str, ...]], ...]
 
 ODD_ASPECT = 1.1
-_PIXEL = "pixel AUROC, pixel AP and AUPRO cannot be computed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,9 @@ class DataReport:
     odd_shapes        file -> size, where the ratio of its sides differs by more than a tenth from the most common size
     depths, colours   pictures by type of their values, and by grey or colour
     dark              uint16 pictures, where all of them keep to the lowest quarter of the range
+    points, extents   fewest, median and most points of the clouds; smallest, median and largest diagonal of their boxes
+    odd_points, odd_extents  file -> what is odd, by 10 and 3 times the median     flat  clouds without extent along an axis
+    normals           clouds whose file has normals
     masks_missing     defective test pictures without a mask     masks_odd  mask -> its size and its picture's
     masks_empty       masks of defective parts that mark nothing     orphans  mask files that belong to no picture
     disabled, problems  plain sentences, the worst first     fatal  nothing can be fitted
@@ -56,6 +59,12 @@ class DataReport:
     depths: Mapping[str, int]
     colours: Mapping[str, int]
     dark: int
+    points: Mapping[str, int]
+    extents: Mapping[str, float]
+    odd_points: Mapping[str, str]
+    odd_extents: Mapping[str, str]
+    flat: tuple[str, ...]
+    normals: int
     masks_missing: tuple[str, ...]
     masks_odd: Mapping[str, str]
     masks_empty: tuple[str, ...]
@@ -70,7 +79,7 @@ class DataReport:
 
 
 def check(dataset: Dataset, category: str, *, progress: Progress | None = None) -> DataReport:
-    """Read every picture and mask of a category once, and report.
+    """Read every picture or cloud and every mask of a category once, and report.
 
     progress  called with (stage, done, total or None)
     raises  BadLayout for a category that is not there; nothing else stops it
@@ -91,6 +100,7 @@ class _Facts:
     depth: str
     grey: bool
     peak: int
+    cloud: CloudFacts | None = None
 
 
 class _Look:
@@ -103,6 +113,15 @@ class _Look:
         self.unreadable_masks: dict[str, str] = {}
         self.masks_odd: dict[str, str] = {}
         self.masks_empty: list[str] = []
+        self.noun = "cloud" if any(is_cloud(entry.path) for _, entry in listed) else "picture"
+
+    @property
+    def place(self) -> str:
+        return "pixel" if self.noun == "picture" else "point"
+
+    @property
+    def clouds(self) -> dict[str, CloudFacts]:
+        return {printable(path): facts.cloud for path, facts in self.facts.items() if facts.cloud is not None}
 
     def read_pictures(self, progress: Progress | None) -> None:
         entries = {entry.path: entry for _, entry in self.listed}
@@ -112,7 +131,9 @@ class _Look:
             except (InputError, MemoryError) as error:
                 self.unreadable[printable(path)] = str(error) or "it does not fit into memory"
             if progress is not None:
-                progress("reading pictures", done, len(entries))
+                progress(f"reading {self.noun}s", done, len(entries))
+        if self.clouds:
+            self.noun = "cloud"  # TIFF says by its content what it is
 
     def read_masks(self, progress: Progress | None) -> None:
         masks = {entry.mask: entry for _, entry in self.listed if entry.mask is not None and entry.defective}
@@ -125,13 +146,16 @@ class _Look:
                 progress("reading masks", done, len(masks))
 
     def _look_at_mask(self, mask: Path, entry: Entry) -> None:
-        marked = entry.truth().mask
+        truth, facts = entry.truth(), self.facts.get(entry.path)
+        marked = truth.mask if truth.point_mask is None else truth.point_mask
         if marked is None:
             return
-        facts = self.facts.get(entry.path)
-        size = (marked.shape[1], marked.shape[0])
-        if facts is not None and facts.size not in (None, size):
-            self.masks_odd[printable(mask)] = f"{_size(size)}, its picture {_size(facts.size)}"
+        if facts is not None and truth.mask is not None:
+            size = (truth.mask.shape[1], truth.mask.shape[0])
+            wanted = facts.size if facts.cloud is None else facts.cloud.grid
+            if wanted != size:
+                met = "without a grid" if wanted is None else _size(wanted)
+                self.masks_odd[printable(mask)] = f"{_size(size)}, its {self.noun} {met}"
         if not marked.any():
             self.masks_empty.append(printable(mask))
 
@@ -151,7 +175,7 @@ class _Look:
 def _facts(sample: Sample) -> _Facts:
     image = sample.image
     if image is None:
-        return _Facts(sample.digest, None, "", False, 0)
+        return _Facts(sample.digest, None, "", False, 0, cloud_facts(sample))
     grey = all(np.array_equal(image[..., 0], image[..., channel]) for channel in (1, 2))
     peak = int(image.max()) if image.dtype == np.uint16 else 0
     return _Facts(sample.digest, (image.shape[1], image.shape[0]), str(image.dtype), grey, peak)
@@ -174,8 +198,9 @@ def _report(look: _Look, dataset: Dataset, category: str) -> DataReport:
         "depths": _tally(facts.depth for facts in look.facts.values() if facts.size),
         "colours": _tally("grey" if facts.grey else "colour" for facts in look.facts.values() if facts.size),
         "dark": _dark(look.facts.values()),
+        **cloud_fields(look.clouds),
         "masks_missing": tuple(
-            printable(entry.path) for name, entry in look.listed if name == "test" and entry.defective and entry.mask is None
+            printable(entry.path) for name, entry in look.listed if name == "test" and entry.defective and not entry.marked
         ),
         "masks_odd": look.masks_odd,
         "masks_empty": tuple(look.masks_empty),
@@ -233,50 +258,54 @@ def _disabled(look: _Look, found: Mapping[str, Any]) -> Iterator[str]:
     """What cannot be done with this data set, and why."""
     good, defective = look.readable("test", defective=False), look.readable("test", defective=True)
     calibrating = look.readable("calibration", defective=False) or look.readable("train", defective=False)
+    noun = look.noun
+    whole, place = "image" if noun == "picture" else "object", look.place
+    placed = f"{place} AUROC, {place} AP and AUPRO cannot be computed"
     if found["fatal"]:
-        yield "no readable good picture to learn from: nothing can be fitted"
+        yield f"no readable good {noun} to learn from: nothing can be fitted"
     elif calibrating < FEWEST:
         yield f"only {calibrating} good parts, fewer than {FEWEST}: no verdict is NG, odd parts are REVIEW"
     if not found["fatal"] and calibrating < needed(BUDGET):
         budget = f"a false-alarm budget of 1 in {round(1 / BUDGET)}"
         yield f"fewer than {needed(BUDGET)} good parts ({calibrating}): {budget} is extrapolated"
     if not good + defective:
-        yield "no test pictures: nothing can be evaluated"
+        yield f"no test {noun}s: nothing can be evaluated"
         return
     if not defective:
-        yield "no defective test pictures: image AUROC, image AP and F1 cannot be computed, nor any pixel figure"
+        yield f"no defective test {noun}s: {whole} AUROC, {whole} AP and F1 cannot be computed, nor any {place} figure"
         return
     if not good:
-        yield "no good test pictures: image AUROC and the false-alarm rate cannot be computed"
+        yield f"no good test {noun}s: {whole} AUROC and the false-alarm rate cannot be computed"
     listed, missing = sum(name == "test" and entry.defective for name, entry in look.listed), len(found["masks_missing"])
     if missing == listed:
-        yield f"no masks: {_PIXEL}"
+        yield f"no masks: {placed}"
     elif missing:
-        yield f"{missing} of {listed} defective test pictures have no mask: {_PIXEL}"
+        yield f"{missing} of {listed} defective test {noun}s have no mask: {placed}"
     elif found["unreadable_masks"] or found["masks_odd"]:
-        yield f"masks that cannot be read or do not fit their picture: {_PIXEL}"
+        yield f"masks that cannot be read or do not fit their {noun}: {placed}"
 
 
 def _problems(look: _Look, found: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong, the worst first; each with a first example."""
     if found["fatal"]:
-        yield "no good picture can be read, so nothing can be fitted"
+        yield f"no good {look.noun} can be read, so nothing can be fitted"
     if files := found["contradictions"]:
         first = f"{files[0]['good'][0]} and {files[0]['defective'][0]}"
-        yield f"{_count(files, 'picture')} with both labels, good and defective: correct one; first: {first}"
+        yield f"{_count(files, look.noun)} with both labels, good and defective: correct one; first: {first}"
     if files := found["leaks"]:
         names = sorted({name for group in files for name in group}, key=SPLITS.index)
         first = " and ".join(f"{group[0]} ({name})" for name, group in files[0].items())
-        yield f"{_count(files, 'picture')} in more than one of {', '.join(names)}: figures flatter, keep one; first: {first}"
+        yield f"{_count(files, look.noun)} in more than one of {', '.join(names)}: figures flatter, keep one; first: {first}"
     if files := found["unreadable"]:
         listed = len({entry.path for _, entry in look.listed})
-        yield f"{len(files)} of {listed} pictures cannot be read; first: {next(iter(files.values()))}"
+        yield f"{len(files)} of {listed} {look.noun}s cannot be read; first: {next(iter(files.values()))}"
     yield from _mask_problems(look, found)
     if repeated := len(look.listed) - len({(name, entry.path) for name, entry in look.listed}):
         yield f"{repeated} lines list a picture a second time in the same split"
     if files := found["duplicates"]:
         copies = [path for group in files for path in group[1:]]
-        yield f"{_count(copies, 'picture')} identical to another one; first: {' = '.join(files[0][:2])}"
+        yield f"{_count(copies, look.noun)} identical to another one; first: {' = '.join(files[0][:2])}"
+    yield from cloud_problems(found, len(look.clouds))
     yield from _size_problems(found)
     yield from _mixed("depths of pictures are mixed", found["depths"])
     yield from _mixed("grey and colour pictures are mixed", found["colours"])
@@ -289,13 +318,13 @@ def _mask_problems(look: _Look, found: Mapping[str, Any]) -> Iterator[str]:
     if files := found["unreadable_masks"]:
         yield f"{_count(files, 'mask')} cannot be read; first: {next(iter(files.values()))}"
     if files := found["masks_odd"]:
-        yield f"{_count(files, 'mask')} of another size than the picture; first: {_first(files)}"
+        yield f"{_count(files, 'mask')} of another size than the {look.noun}; first: {_first(files)}"
     if files := found["masks_empty"]:
-        yield f"{_count(files, 'mask')} of defective parts without any marked pixel; first: {files[0]}"
+        yield f"{_count(files, 'mask')} of defective parts without any marked {look.place}; first: {files[0]}"
     if (files := found["masks_missing"]) and any(entry.mask for _, entry in look.listed if entry.defective):
-        yield f"{_count(files, 'defective test picture')} without a mask while others have one; first: {files[0]}"
+        yield f"{_count(files, f'defective test {look.noun}')} without a mask while others have one; first: {files[0]}"
     if files := found["orphans"]:
-        yield f"{_count(files, 'mask file')} without a picture; first: {files[0]}"
+        yield f"{_count(files, 'mask file')} without a {look.noun}; first: {files[0]}"
 
 
 def _size_problems(found: Mapping[str, Any]) -> Iterator[str]:

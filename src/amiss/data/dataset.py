@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args, overload
 
 from amiss.contract import Progress
-from amiss.data.readers import printable, read_mask, read_sample
+from amiss.data.readers import is_cloud, printable, read_mask, read_point_mask, read_sample
 from amiss.errors import BadField, BadLayout, UnreadableFile
 from amiss.fields import unknown
 from amiss.types import Sample, Truth
@@ -25,9 +25,9 @@ SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
 @dataclass(frozen=True)
 class Entry:
-    """One picture of a data set, not yet read.
+    """One picture or point cloud of a data set, not yet read.
 
-    kind  name of the defect, "good" without     mask  where its mask lies | None
+    kind  name of the defect, "good" without     mask  where its mask lies | None; of a cloud also a file of labelled points
     part  the category     group  the physical part, where several pictures show it
     soft  the share of the full range above which a mask marks; 0 for masks of zero and something
     averaged  kinds of defect that figures of the data set are averaged over, () where all are one class
@@ -46,19 +46,27 @@ class Entry:
 
     @classmethod
     def of(cls, path: Path, kind: str, mask: Path | None = None, *, group: str | None = None, soft: float = 0.0) -> Entry:
-        """A picture whose id is its absolute path and whose kind says whether it is good."""
+        """An entry whose id is its absolute path and whose kind says whether it is good."""
         good = kind.lower() in GOOD
         name = "good" if good else printable(kind)
         return cls(path, os.path.abspath(path), defective=not good, kind=name, mask=mask, group=group, soft=soft)
 
+    @property
+    def marked(self) -> bool:
+        """Whether its truth says where the defect lies."""
+        return self.mask is not None
+
     def sample(self) -> Sample:
-        """Read the picture."""
+        """Read the picture or cloud."""
         return read_sample(self.path, id=self.id, part=self.part, group=self.group)
 
     def truth(self) -> Truth:
         """Read the mask, if there is one."""
-        mask = read_mask(self.mask, above=self.soft) if self.mask is not None and self.defective else None
-        return Truth(label=self.defective, kind=self.kind, mask=mask)
+        if self.mask is None or not self.defective:
+            return Truth(label=self.defective, kind=self.kind)
+        if is_cloud(self.mask):
+            return Truth(label=True, kind=self.kind, point_mask=read_point_mask(self.mask, self.path))
+        return Truth(label=True, kind=self.kind, mask=read_mask(self.mask, above=self.soft))
 
 
 class Lazy(Sequence[T], Generic[T]):
@@ -98,11 +106,11 @@ class Split:
         return Lazy(self.entries, lambda entry: entry.truth())
 
     def readable(self, progress: Progress | None = None) -> tuple[Split, dict[str, str]]:
-        """The entries whose picture can be read, and why the others cannot; reads every picture once."""
+        """The entries that can be read, and why the others cannot; reads every file once."""
         kept, failures = [], {}
         for done, entry in enumerate(self.entries, start=1):
             if progress is not None:
-                progress("looking for unreadable pictures", done, len(self.entries))
+                progress("looking for unreadable files", done, len(self.entries))
             try:
                 entry.sample()
                 kept.append(entry)
@@ -158,7 +166,7 @@ class Dataset(ABC):
         return Split(self._listing(category).splits.get(name, ()))
 
     def orphans(self, category: str) -> tuple[Path, ...]:
-        """Mask files that belong to no picture."""
+        """Mask files that belong to no picture or cloud."""
         return self._listing(category).orphans
 
     def notes(self, category: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Pictures in folders: a bare folder of good parts, one category in the MVTec AD layout, or a CSV table.
+"""Pictures or point clouds in folders: a bare folder of good parts, one category in the MVTec AD layout, or a CSV table.
 
     parts/**/*.png                                    all good, searched recursively
     part/train/good, part/test/<kind>, part/ground_truth/<kind>/<stem>_mask.png, part/validation/good
@@ -18,7 +18,8 @@ from amiss.data.dataset import GOOD, Dataset, Entry, Listing
 from amiss.data.layouts import looks_like
 from amiss.data.readers import printable
 from amiss.data.table import read_table
-from amiss.data.tree import WANTED, pictures, read_category, refuse_depth
+from amiss.data.tree import learns_from_good, read_category, refuse_depth
+from amiss.data.views import WANTED, files_below, passed_over, views
 from amiss.errors import BadLayout
 
 _SUSPICIOUS = frozenset(
@@ -33,8 +34,8 @@ class Folder(Dataset):
     """A folder or a CSV table as a data set of one category."""
 
     name = "folder"
-    about = "pictures of good parts, one category with train/ and test/, or a CSV table"
-    arrangement = "a folder of good pictures; train/good, test/<kind>, ground_truth/<kind>; or a CSV with path,label"
+    about = "pictures or point clouds of good parts, one category with train/ and test/, or a CSV table"
+    arrangement = "a folder of good pictures or clouds; train/good, test/<kind>, ground_truth/<kind>; or a CSV with path,label"
 
     def __init__(self, root: str | os.PathLike[str], unlabelled: bool = False) -> None:
         """unlabelled  a bare folder holds good and defective parts alike, for methods that need no labels: no name of a
@@ -47,7 +48,7 @@ class Folder(Dataset):
         if not path.is_dir():
             self.layout, self._found = "csv", read_table(path)
         elif (path / "train").is_dir():
-            self.layout, self._found = "mvtec", read_category(path)
+            self.layout, self._found = "mvtec", _category(path)
         else:
             self.layout, self._found = "bare", _unlabelled(path) if unlabelled else _bare(path)
         resolved = path.resolve()
@@ -61,32 +62,41 @@ class Folder(Dataset):
         return self._found
 
 
+def _category(root: Path) -> Listing:
+    if not learns_from_good(root) and (hint := looks_like(root, Folder)):
+        raise BadLayout(f"{printable(root / 'train')}: it holds no folder named good (or ok){hint}")
+    return read_category(root)
+
+
 def _bare(root: Path) -> Listing:
     categories = sorted(printable(path.parent.name) for path in root.glob("*/train") if path.is_dir())
     if categories:
         raise BadLayout(
             f"{printable(root)} holds the categories {', '.join(categories)}; give the folder of one{looks_like(root, Folder)}"
         )
-    found = pictures(root)
-    if not found:
-        raise BadLayout(f"{printable(root)}: no picture in it or below it; {WANTED}")
     if hint := looks_like(root, Folder):
         raise BadLayout(f"{printable(root)}: a bare folder is taken as good parts only, but this is none{hint}")
+    files = files_below(root)
+    found = views(files, root)
+    if not found:
+        raise BadLayout(f"{printable(root)}: no picture or point cloud in it or below it; {WANTED}")
     if suspects := sorted(_suspects(found, root)):
         raise BadLayout(
             f"{printable(root)}: a bare folder is taken as good parts only, but it holds {', '.join(suspects)}; give the "
             "folder with the good parts, or arrange train/good, test/<kind> and ground_truth/<kind>"
         )
     refuse_depth(found, root)
-    return Listing({"train": tuple(Entry.of(path, "good") for path in found)})
+    return Listing({"train": tuple(Entry.of(path, "good") for path in found)}, notes=tuple(passed_over(files, found)))
 
 
 def _unlabelled(root: Path) -> Listing:
-    found = [path for path in pictures(root) if not _MASKS & {parent.name.lower() for parent in path.relative_to(root).parents}]
+    files = files_below(root)
+    files = [path for path in files if not _MASKS & {parent.name.lower() for parent in path.relative_to(root).parents}]
+    found = views(files, root)
     if not found:
-        raise BadLayout(f"{printable(root)}: no picture in it or below it; {WANTED}")
+        raise BadLayout(f"{printable(root)}: no picture or point cloud in it or below it; {WANTED}")
     refuse_depth(found, root)
-    return Listing({"train": tuple(Entry.of(path, "good") for path in found)})
+    return Listing({"train": tuple(Entry.of(path, "good") for path in found)}, notes=tuple(passed_over(files, found)))
 
 
 def _suspects(found: Sequence[Path], root: Path) -> Iterator[str]:

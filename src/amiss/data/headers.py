@@ -71,17 +71,21 @@ def check_size(width: int, height: int) -> None:
         raise Damaged(f"its header asks for {width} x {height} pixels, {most}", "reduce or crop the picture")
 
 
+def kind_of(head: bytes) -> str:
+    """The format whose mark the first bytes of a file carry, as its users write it; "" for none that is read."""
+    if head.startswith(_TIFF):
+        return "TIFF"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WebP"
+    return next((name for mark, name in ((_PNG, "PNG"), (b"\xff\xd8", "JPEG"), (b"BM", "BMP")) if head.startswith(mark)), "")
+
+
 def _header(content: bytes) -> Header:
-    if content.startswith(_PNG):
-        return _png(content)
-    if content.startswith(b"\xff\xd8"):
-        return jpeg_header(content)
-    if content.startswith(b"BM"):
-        return _bmp(content)
-    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
-        return _webp(content)
-    if content.startswith(_TIFF):
+    kind = kind_of(content)
+    if kind == "TIFF":
         return Header("tiff")
+    if read := {"PNG": _png, "JPEG": jpeg_header, "BMP": _bmp, "WebP": _webp}.get(kind):
+        return read(content)
     raise Damaged("not a PNG, JPEG, TIFF, BMP or WebP picture, whatever its name says", "save it as one of these or remove it")
 
 

@@ -18,7 +18,7 @@ from amiss.data.dataset import Dataset, Entry, Listing
 from amiss.data.draw import shuffled
 from amiss.data.layouts import wrong_layout
 from amiss.data.readers import printable
-from amiss.data.tree import WANTED, kinds, pictures
+from amiss.data.tree import kinds, pictures
 from amiss.errors import BadLayout
 
 GOOD_FOLDER, PREFIX = "MT_Free", "MT_"
@@ -46,7 +46,7 @@ class MagneticTile(Dataset):
     def _list(self, category: str) -> Listing:
         good, _ = _read(self.root / GOOD_FOLDER, "good")
         if not good:
-            raise BadLayout(f"{printable(self.root / GOOD_FOLDER)}: no picture in it; {WANTED}")
+            raise BadLayout(f"{printable(self.root / GOOD_FOLDER)}: no picture in it; wanted JPEG or PNG files")
         drawn = shuffled(good, self._seed)
         learned = max(1, round(LEARNED * len(drawn)))
         defective: list[Entry] = []

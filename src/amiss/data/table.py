@@ -1,4 +1,4 @@
-"""A CSV table as a data set: one line a picture, below a header that names the columns.
+"""A CSV table as a data set: one line a picture or point cloud, below a header that names the columns.
 
     path    relative to the table             label  good, ok, normal, 0 or false; anything else is a defect
     split   train, calibration (validation, val) or test     kind  name of the defect     mask  relative to the table
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from amiss.data.dataset import GOOD, Entry, Listing, SplitName
 from amiss.data.readers import printable
+from amiss.data.views import refuse_mixture
 from amiss.errors import BadLayout, UnreadableFile
 
 _GOOD_LABELS = GOOD | {"0", "0.0", "false"}
@@ -42,7 +43,8 @@ def read_table(table: Path) -> Listing:
             splits[split or "train"].append(entry)
         left_out += split in ("train", "calibration") and entry.defective
     if not any(splits.values()):
-        raise BadLayout(f"{printable(table)}: no rows; wanted one line a picture below the header path,label")
+        raise BadLayout(f"{printable(table)}: no rows; wanted one line a picture or point cloud below the header path,label")
+    refuse_mixture({entry.path for entries in splits.values() for entry in entries}, table)
     notes = []
     if left_out:
         notes.append(f"{left_out} row(s) of train or calibration are not good and are not used: both are for good parts")
@@ -55,16 +57,26 @@ def read_table(table: Path) -> Listing:
 
 def rows(table: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """Line number and values by column, blank lines left out; raises BadLayout where one of the columns is missing."""
+    names: list[str] = []
+    for number, values in _lines(table):
+        if names and any(values):
+            yield number, dict(itertools.zip_longest(names, values[: len(names)], fillvalue=""))
+        names = names or _names(table, values, columns)
+
+
+def cells(table: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of every line that is not blank, the header among them."""
+    return ((number, values) for number, values in _lines(table) if any(values))
+
+
+def _lines(table: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells without space around them; raises BadLayout where it is no CSV."""
     text = _text(table)
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-    names: list[str] = []
     try:
         for values in reader:
-            cells = [value.strip() for value in values]
-            if names and any(cells):
-                yield reader.line_num, dict(itertools.zip_longest(names, cells[: len(names)], fillvalue=""))
-            names = names or _names(table, cells, columns)
+            yield reader.line_num, [value.strip() for value in values]
     except csv.Error as error:
         raise BadLayout(f"{printable(table)}, line {reader.line_num}: not a CSV table ({error})") from error
 
@@ -104,7 +116,7 @@ def _entry(table: Path, row: Mapping[str, str], where: str) -> Entry:
     label = row["label"].lower()
     for name in ("path", "label"):
         if not row[name]:
-            wanted = "wanted good, or what is wrong" if name == "label" else "wanted the path of a picture"
+            wanted = "wanted good, or what is wrong" if name == "label" else "wanted the path of a picture or point cloud"
             raise BadLayout(f"{where}: the {name} is empty; {wanted}")
     path = named_file(table.parent, row["path"], where)
     mask = named_file(table.parent, row["mask"], where) if row.get("mask") else None

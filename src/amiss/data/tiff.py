@@ -62,6 +62,12 @@ class _Page:
     colormap: Array | None
 
     @property
+    def base(self) -> int:
+        """Channels that show something; floats that are called grey come in threes where they measure x, y and z."""
+        measured = self.format == 3 and self.samples == 3 and self.photometric == _BLACK_IS_ZERO
+        return 3 if measured or self.photometric in (_RGB, _YCBCR) else 1
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         """Type of one sample; bits that fill no whole byte stand in the next larger type."""
         return np.dtype(f"{ {2: 'i', 3: 'f'}.get(self.format, 'u') }{(self.bits + 7) // 8}")
@@ -80,6 +86,12 @@ def read_tiff(content: bytes) -> Array:
     if page.compression == _JPEG:
         return _jpeg(content, pieces)
     return upright(_photometric(page, _raster(page, pieces)), page.orientation)
+
+
+def tiff_size(content: bytes) -> tuple[int, int]:
+    """Rows and columns of the first page by its tags; raises Damaged as read_tiff does."""
+    page = _page(content)
+    return page.height, page.width
 
 
 def upright(image: Array, orientation: int) -> Array:
@@ -153,17 +165,16 @@ def _check(page: _Page) -> None:
         raise Damaged(f"its samples have {page.bits or 'unlike numbers of'} bits", _SAVE)
     if page.layers != 1:
         raise Damaged(f"it is a volume of {page.layers} layers", "save the layer that is wanted")
-    base = 3 if page.photometric in (_RGB, _YCBCR) else 1
     if page.photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR):
         raise Damaged(f"its colours are {_COLOURS.get(page.photometric, f'of kind {page.photometric}')}", _SAVE)
     if page.photometric == _YCBCR and page.compression != _JPEG:
         raise Damaged("its colours are YCbCr without JPEG", _SAVE)
-    if page.samples not in (base, base + 1) or (page.photometric == _PALETTE and (page.samples > 1 or page.bits > 8)):
+    if page.samples not in (page.base, page.base + 1) or (page.photometric == _PALETTE and (page.samples > 1 or page.bits > 8)):
         raise Damaged(f"it has {page.samples} channels", _SAVE)
     if page.compression not in (*_CODECS, _JPEG):
         name = _COMPRESSIONS.get(page.compression, f"kind {page.compression}")
         raise Damaged(f"it is compressed as {name}, which is not read", "save it uncompressed, as LZW or as deflate")
-    if page.compression == _JPEG and (page.bits != 8 or page.samples != base or page.photometric == _PALETTE):
+    if page.compression == _JPEG and (page.bits != 8 or page.samples != page.base or page.photometric == _PALETTE):
         raise Damaged("it is compressed as JPEG in a way that is not read", _SAVE)
     floating = page.format == 3
     if page.format not in (1, 2, 3, 4) or (floating and page.bits not in (16, 32, 64)):
@@ -252,8 +263,7 @@ def _photometric(page: _Page, raster: Array) -> Array:
         return _palette(page, raster[..., 0])
     if page.bits % 8:
         raster = np.asarray(np.rint(raster * (np.iinfo(raster.dtype).max / (2**page.bits - 1))), raster.dtype)
-    base = 3 if page.photometric == _RGB else 1
-    colours, alpha = raster[..., :base], raster[..., base:]
+    colours, alpha = raster[..., : page.base], raster[..., page.base :]
     if page.photometric == _WHITE_IS_ZERO:
         colours = (1 if raster.dtype.kind == "f" else np.iinfo(raster.dtype).max) - colours
     return over_black(colours, alpha) if alpha.shape[2] and page.extras in ((), (2,)) else colours

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from amiss.data.dataset import GOOD, Dataset, Entry, Listing, SplitName
 from amiss.data.layouts import wrong_layout
-from amiss.data.readers import is_picture, printable
+from amiss.data.readers import is_cloud, is_picture, printable
+from amiss.data.views import WANTED, files_below, passed_over, shows_part, views
 from amiss.errors import BadLayout
 
-WANTED = "wanted PNG, JPEG, TIFF, BMP or WebP files"
+_CLOUDS_OF_BOTH = "; the point clouds of MVTec 3D-AD are read by the data set mvtec_3d (--dataset mvtec_3d)"
 _DEPTH = frozenset({"depth", "disp", "pcd", "xyz", "z"})
 
 
@@ -82,11 +83,14 @@ def read_category(root: Path, tree: Tree | None = None, pair: Pair | None = None
     raises  BadLayout saying what was found and what was wanted
     """
     tree, pair, places = tree or Tree(), pair or paired, _places(root)
-    found = {folder: pictures(folder / tree.inner) for folders in places.values() for folder in folders}
+    listed = {folder: files_below(folder / tree.inner) for folders in places.values() for folder in folders}
+    files = [path for paths in listed.values() for path in paths]
     if not tree.inner:
-        refuse_depth([path for paths in found.values() for path in paths], root)
+        refuse_depth(filter(shows_part, files), root)
+    used = set(views(files, root))
+    found = {folder: [path for path in paths if path in used] for folder, paths in listed.items()}
     if not any(found[folder] for folder in places["train"]):
-        raise BadLayout(f"{printable(places['train'][0] / tree.inner)}: no picture in it; {WANTED}")
+        raise BadLayout(f"{printable(places['train'][0] / tree.inner)}: no picture or point cloud in it; {WANTED}")
     masks: dict[Path, Path] = {}
     for folder in places["test"]:
         masks |= pair(found[folder], folder / tree.inner, tree.masks_of(root, folder.name))
@@ -94,9 +98,10 @@ def read_category(root: Path, tree: Tree | None = None, pair: Pair | None = None
         name: tuple(Entry.of(path, folder.name, masks.get(path)) for folder in folders for path in found[folder])
         for name, folders in places.items()
     }
-    notes = [*_loose(root), *_bad_calibration(splits["calibration"])]
+    notes = [*_loose(root), *_bad_calibration(splits["calibration"]), *passed_over(files, sorted(used))]
     splits["calibration"] = tuple(entry for entry in splits["calibration"] if not entry.defective)
-    return Listing(splits, _orphans(root, tree, set(masks.values())), tuple(notes))
+    orphans = _orphans(root, tree, set(masks.values()), files=sorted(used))
+    return Listing(splits, orphans, tuple(notes))
 
 
 def _places(root: Path) -> dict[SplitName, list[Path]]:
@@ -110,12 +115,7 @@ def _places(root: Path) -> dict[SplitName, list[Path]]:
 
 def pictures(folder: Path) -> list[Path]:
     """All pictures below a folder, sorted; hidden files and folders are passed over, links that lead nowhere are not."""
-    found = (
-        path
-        for path in folder.rglob("*")
-        if is_picture(path) and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-    return sorted(path for path in found if not path.is_dir())
+    return [path for path in files_below(folder) if is_picture(path)]
 
 
 def kinds(folder: Path) -> list[Path]:
@@ -124,11 +124,12 @@ def kinds(folder: Path) -> list[Path]:
 
 
 def paired(found: Sequence[Path], folder: Path, masks: Path) -> dict[Path, Path]:
-    """Each picture with the mask whose stem is the picture's, with or without _mask; of several suffixes PNG wins.
+    """Each picture with the mask whose stem is the picture's, with or without _mask; of several suffixes PNG wins. A mask of a
+    point cloud may be a file of points with labels too.
 
     raises  BadLayout where a picture has a folder of masks instead
     """
-    ranked = sorted(pictures(masks) if masks.is_dir() else (), key=lambda path: path.suffix.lower() == ".png")
+    ranked = sorted(_masks(masks, found) if masks.is_dir() else (), key=lambda path: path.suffix.lower() == ".png")
     stems = {path.relative_to(masks).with_suffix(""): path for path in ranked}
     pairs = {}
     for path in found:
@@ -144,23 +145,29 @@ def paired(found: Sequence[Path], folder: Path, masks: Path) -> dict[Path, Path]
     return pairs
 
 
-def _orphans(root: Path, tree: Tree, used: set[Path]) -> tuple[Path, ...]:
+def _masks(folder: Path, found: Sequence[Path]) -> list[Path]:
+    """Files that may be masks of what was found."""
+    labelled = any(is_cloud(path) for path in found)
+    return [path for path in files_below(folder) if is_picture(path) or (labelled and is_cloud(path))]
+
+
+def _orphans(root: Path, tree: Tree, used: set[Path], *, files: Sequence[Path]) -> tuple[Path, ...]:
     """Masks that no picture took, by themselves or with their folder."""
     above, _, below = tree.masks.partition("{kind}")
     folders = [root / above] if not below else [folder / below.strip("/") for folder in kinds(root / above)]
-    found = (path for folder in folders if folder.is_dir() for path in pictures(folder))
+    found = (path for folder in folders if folder.is_dir() for path in _masks(folder, files))
     return tuple(path for path in found if not {path, path.parent} & used)
 
 
 def _bad_calibration(entries: Iterable[Entry]) -> Iterator[str]:
     if bad := sum(entry.defective for entry in entries):
-        yield f"{bad} picture(s) in validation/ are not in a folder named good and are not used: calibration is for good parts"
+        yield f"{bad} file(s) in validation/ are not in a folder named good and are not used: calibration is for good parts"
 
 
 def _loose(root: Path) -> Iterator[str]:
     for name in ("train", "validation", "test"):
-        if count := sum(is_picture(path) and path.is_file() for path in (root / name).glob("*")):
-            yield f"{count} picture(s) lie directly in {name}/ and are not used: put them into a folder named after their kind"
+        if count := sum(shows_part(path) and path.is_file() for path in (root / name).glob("*")):
+            yield f"{count} file(s) lie directly in {name}/ and are not used: put them into a folder named after their kind"
 
 
 def refuse_depth(found: Iterable[Path], root: Path) -> None:
@@ -173,5 +180,6 @@ def refuse_depth(found: Iterable[Path], root: Path) -> None:
             if beside & _DEPTH:
                 raise BadLayout(
                     f"{printable(folder.parent)} keeps rgb/ beside {min(beside & _DEPTH)}/: several pictures of one part, "
-                    "which this reader would take for separate parts; give the rgb folder, or a CSV with the pictures to use"
+                    "which this reader would take for separate parts; give the rgb folder or the other, or a CSV of the files"
+                    f"{_CLOUDS_OF_BOTH * ('xyz' in beside)}"
                 )

@@ -12,27 +12,29 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from amiss.errors import BadModelFile, BadSample
-from amiss.geometry.cloud import Neighbours, diagonal, normals, own_frame, spacing, thinned
+from amiss.geometry.cloud import Neighbours, averaged, diagonal, mean_around, normals, own_frame, spacing, thinned
 from amiss.geometry.fpfh import fpfh
 from amiss.kit.extract import remember, remembered
+from amiss.kit.rims import rims
 from amiss.spread import PointSpread
 from amiss.types import Sample
 
 Array = npt.NDArray[Any]
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _LOOKED_AT = 25  # good clouds that the gauge is learned from
 _ODD = 2.0  # times larger or smaller than any good cloud, from which on a scan is named
-_AROUND = 20  # neighbours that a normal is fitted to
+_FITTED = 3.0  # cells, the radius of what a normal is fitted to
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,15 @@ class Gauge:
 class CloudFeatures:
     """What is seen of one cloud.
 
-    layers  one (P, 33) array of descriptors a scale     places  (P, 3) float32, in the cloud's own coordinates
+    layers  one (P, 33) array of descriptors a scale; (P, 66) with changes
+    places, normals  (P, 3) float32, in the cloud's own coordinates     rim  (P,) bool, near the rim of a scan from one side
     spread  the way back to all points     doubts  what is odd about its scale
     """
 
     layers: list[Array]
     places: Array
+    normals: Array
+    rim: Array
     spread: PointSpread
     doubts: list[str]
 
@@ -96,9 +101,12 @@ class CloudFeatures:
 class CloudExtractor:
     """FPFH at several scales, averaged over neighbours, with an optional cache on disk."""
 
-    def __init__(self, scales: tuple[int, ...], averaged: int, gauge: Gauge):
-        """scales  neighbours that a descriptor looks at     averaged  neighbours that it is averaged over, 0 for none"""
-        self.scales, self.averaged, self.gauge = scales, averaged, gauge
+    def __init__(self, scales: tuple[float, ...], averaged: float, gauge: Gauge, *, changes: bool = False):
+        """scales  radii that a descriptor looks at     averaged  radius that it is averaged over, 0 for none; all in cells
+        changes  whether the most that it changes by within that radius is joined to it
+        """
+        self.scales, self.averaged, self.gauge, self.changes = scales, averaged, gauge, changes
+        self._names = [f"scale{number}" for number in range(len(scales))]
 
     def __call__(self, sample: Sample, *, cache: Path | None = None) -> CloudFeatures:
         """Descriptors of one sample that has points; a scan whose scale does not fit the good ones is named in the log.
@@ -110,43 +118,43 @@ class CloudExtractor:
         doubts = _named(sample, self.gauge.doubts, points)
         for doubt in doubts:
             log.warning("%s: %s", sample.id, doubt)
-        told = f"fpfh {self.scales} {self.averaged} {self.gauge.cell!r}"
+        told = f"fpfh {self.scales} {self.averaged} {self.changes} {self.gauge.cell!r}"
         path = (
             None
             if cache is None
             else cache / f"{sample.digest}-{hashlib.blake2b(told.encode(), digest_size=8).hexdigest()}.npz"
         )
         found = None if path is None else remembered(path)
-        names = [f"scale{scale}" for scale in self.scales]
-        if found is None or set(found) != {*names, "places"}:
-            found = _named(sample, self._measured, points)
+        if found is None or set(found) != {*self._names, "places", "normals", "rim"}:
+            found = _named(sample, self._measured, points, doubts)
             if path is not None:
                 remember(path, found)
-        places = found["places"]
-        return CloudFeatures([found[name] for name in names], places, PointSpread(places, points), doubts)
+        places, layers = found["places"], [found[name] for name in self._names]
+        return CloudFeatures(layers, places, found["normals"], found["rim"], PointSpread(places, points), doubts)
 
     def _measured(self, points: Array) -> dict[str, Array]:
         """Descriptors by scale, and places."""
-        thin, cells = thinned(own_frame(points), self.gauge.cell)
-        near = Neighbours.of(thin, max(*self.scales, self.averaged, _AROUND))
-        directions = normals(thin, near.first(_AROUND))
-        found = {f"scale{scale}": self._evened(fpfh(thin, directions, near.first(scale)), near) for scale in self.scales}
-        origin = points.mean(axis=0, dtype=np.float64)
-        sums = [np.bincount(cells, points[:, axis] - origin[axis]) for axis in range(3)]
-        places = np.stack(sums, axis=1) / np.bincount(cells)[:, None] + origin
-        return found | {"places": places.astype(np.float32)}
+        cell, origin = self.gauge.cell, points.mean(axis=0, dtype=np.float64)
+        places = averaged(points - origin, thinned(own_frame(points), cell)[1])
+        near = Neighbours.around(places, cell * max(*self.scales, self.averaged, _FITTED))
+        directions = normals(places, near.inside(cell * _FITTED))
+        found = {"places": (places + origin).astype(np.float32), "normals": directions.astype(np.float32)}
+        found["rim"] = rims(places, directions, near, cell, cell * max(self.scales))
+        close = near.inside(cell * self.averaged, least=0)
+        for name, radius in zip(self._names, self.scales, strict=True):
+            descriptors = fpfh(places, directions, near.inside(cell * radius))
+            found[name] = mean_around(descriptors, close) if self.averaged else descriptors
+            if self.changes:
+                found[name] = np.concatenate([found[name], most_change(descriptors, close)], axis=1)
+        return found
 
-    def _evened(self, descriptors: Array, near: Neighbours) -> Array:
-        """Mean over the point and its neighbours."""
-        from scipy.sparse import csr_array
 
-        if not self.averaged:
-            return descriptors
-        count, k = len(descriptors), self.averaged
-        ones = np.full(count * k, 1 / (k + 1), np.float32)
-        rows = np.arange(0, count * k + 1, k)
-        around = csr_array((ones, near.indices[:, :k].ravel(), rows), shape=(count, count))
-        return np.asarray(around @ descriptors + descriptors / np.float32(k + 1))
+def most_change(descriptors: Array, near: Neighbours) -> Array:
+    """The largest difference to a neighbour, channel by channel, (P, C)."""
+    found = np.zeros_like(descriptors)
+    for column in range(near.indices.shape[1]):  # a neighbour that is not there is the place itself
+        np.maximum(found, np.abs(descriptors[near.indices[:, column]] - descriptors), out=found)
+    return found
 
 
 def _lengths(values: list[Any]) -> bool:
@@ -159,9 +167,9 @@ def points_of(sample: Sample) -> Array:
     return sample.points
 
 
-def _named(sample: Sample, look: Any, points: Array) -> Any:
-    """What is seen of the points; an error says whose they are."""
+def _named(sample: Sample, look: Callable[[Array], T], points: Array, doubts: Sequence[str] = ()) -> T:
+    """What is seen of the points; an error says whose they are, and what was odd about them before."""
     try:
         return look(points)
     except BadSample as error:
-        raise BadSample(f"{sample.id}: {error}") from error
+        raise BadSample("; ".join((f"{sample.id}: {error}", *doubts))) from error

@@ -83,7 +83,7 @@ class PatchCore(Detector):
             "border": "zero", "coreset": 0.1, "bank": None, "projection": 128, "score": "paper", "blur": 4.0,
         },
     }  # fmt: skip
-    quick: ClassVar[dict[str, Any]] = {"size": 96, "bank": 200, "most": 3000}
+    quick: ClassVar[dict[str, Any]] = {"size": 96, "bank": 200, "places": 1000, "most": 3000}
 
     backbone: str = option("efficientnet_lite0", "embedded backbone, or the path of an ONNX file that describes itself")
     layers: tuple[int, ...] = option((4, 8, 16, 32), "strides of the feature layers to join", some=True)
@@ -104,10 +104,11 @@ class PatchCore(Detector):
     top: float = option(0.01, "share of patches averaged by the score rule `top`", above=0, most=1)
     reweight: int = option(9, "bank neighbours in the score rules `paper` and `rvorias`", least=1)
     blur: float = option(5.0, "sigma of the map's blur, in pixels the network sees", least=0)
-    cells: float = option(2.0, "clouds: edge of a thinning cell, in spacings of the good clouds", above=0)
+    places: int = option(20_000, "clouds: most places kept in the bank", least=1)
+    cells: float = option(1.5, "clouds: edge of a thinning cell, in spacings of the good clouds", above=0)
     most: int = option(20_000, "clouds: most points looked at, so that cells may be larger", least=200)
-    scales: tuple[int, ...] = option((40, 80), "clouds: neighbours that each descriptor looks at", some=True, least=3)
-    averaged: int = option(16, "clouds: neighbours that descriptors are averaged over", least=0)
+    scales: tuple[float, ...] = option((3.0, 5.0, 7.0), "clouds: radii that descriptors look at, in cells", some=True, above=0)
+    averaged: float = option(2.2, "clouds: radius that descriptors are averaged over, in cells; 0 for none", least=0)
     memory: str = option("1GB", "budget for the candidate patches held while fitting", bytes=True)
 
     def __post_init__(self) -> None:
@@ -138,7 +139,8 @@ class PatchCore(Detector):
         found = self._gather(samples, rng, progress, workdir)
         vectors = found.candidates.vectors()
         vectors *= np.repeat(found.scale, found.channels)
-        count = min(self.bank or len(vectors), max(1, round(self.coreset * len(vectors))))
+        bank = self.places if isinstance(self._extract, CloudExtractor) else self.bank
+        count = min(bank or len(vectors), max(1, round(self.coreset * len(vectors))))
         picks = self._choose(vectors, count, rng, progress)
         if len(picks) == 1:
             log.warning("all patches of the good parts are alike, so the bank holds a single one")

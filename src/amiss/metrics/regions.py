@@ -6,6 +6,8 @@ and region, averaged over all 8-connected regions of all pictures. One threshold
 to a limit (linear interpolation there) is divided by the limit. We differ in the road only: no mask is made at any
 threshold, since between two scores of defective pixels only x moves, and the score of each defective pixel raises y by
 1 / (area of its region x number of regions).
+
+`Overlap` and `PlaceScores` do not know what a place is: here it is a pixel of a picture, in `points` a point of a cloud.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import zip_longest
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +28,14 @@ from amiss.metrics.ranking import Steps
 Array = npt.NDArray[Any]
 T = TypeVar("T")
 
+_SHAPES = {1: "(N,)", 2: "(H, W)"}
 
-class Picture(NamedTuple):
-    """What one picture adds to a curve of region overlap.
 
-    fine    (n,) scores of its fine pixels     marked  (m,) scores of pixels in its regions, those of two regions twice
-    shares  (m,) what each marked pixel adds to the overlap of its region     regions  how many there are
+class Part(NamedTuple):
+    """What one part adds to a curve of region overlap.
+
+    fine    (n,) scores of its fine places     marked  (m,) scores of places in its regions, those of two regions twice
+    shares  (m,) what each marked place adds to the overlap of its region     regions  how many there are
     """
 
     fine: Array
@@ -44,32 +48,38 @@ class Picture(NamedTuple):
 class Overlap:
     """All that the area under a mean region overlap needs; made by `gather`.
 
-    fine     (N,) scores of fine pixels, ascending     defective  (M,) scores of pixels in regions, ascending
+    fine     (N,) scores of fine places, ascending     defective  (M,) scores of places in regions, ascending
     weights  (M,) what each of those adds to the mean overlap: its share of its region / number of regions
+    place, part  what errors call a place, and what it lies in
     """
+
+    place: ClassVar[str] = "pixel"
+    part: ClassVar[str] = "picture"
 
     fine: Array
     defective: Array
     weights: Array
 
     @classmethod
-    def gather(cls, pictures: Iterable[Picture]) -> Self:
-        """Read pictures one at a time; beyond the scores themselves one more picture is held.
+    def gather(cls, parts: Iterable[Part]) -> Self:
+        """Read parts one at a time; beyond the scores themselves one more part is held.
 
-        raises  UndefinedMetric without fine or defective pixels
+        raises  UndefinedMetric without fine or defective places
         """
         fine, defective, weights = _Growing(np.float32), _Growing(np.float32), _Growing(np.float64)
         count = regions = 0
-        for picture in pictures:
+        for part in parts:
             count += 1
-            fine.add(picture.fine)
-            defective.add(picture.marked)
-            weights.add(picture.shares)
-            regions += picture.regions
+            fine.add(part.fine)
+            defective.add(part.marked)
+            weights.add(part.shares)
+            regions += part.regions
         ascending, marked = fine.array(), defective.array()
         if not len(ascending) or not regions:
             missing = "fine" if regions else "defective"
-            raise UndefinedMetric(f"no {missing} pixel in {count} pictures; pixel metrics need fine and defective ones")
+            raise UndefinedMetric(
+                f"no {missing} {cls.place} in {count} {cls.part}s; {cls.place} metrics need fine and defective ones"
+            )
         dtype = np.result_type(ascending, marked)
         ascending, marked = ascending.astype(dtype, copy=False), marked.astype(dtype, copy=False)
         ascending.sort()
@@ -78,7 +88,7 @@ class Overlap:
 
     @cached_property
     def steps(self) -> Steps:
-        """The counts of fine and defective pixels at every distinct score of a defective one."""
+        """The counts of fine and defective places at every distinct score of a defective one."""
         return Steps.between(self.fine, self.defective)
 
     def area(self, limit: float) -> float:
@@ -102,29 +112,33 @@ class Overlap:
         return _area(rate, height, limit) / limit
 
 
-class PixelScores(Overlap):
-    """An overlap in which every defective pixel stands once, so that pixels can be ranked as well."""
-
-    @classmethod
-    def collect(cls, maps: Iterable[Array], masks: Iterable[Array]) -> PixelScores:
-        """Gather maps and masks; arguments and errors as `masked` and `gather`."""
-        return cls.gather(masked(maps, masks))
+class PlaceScores(Overlap):
+    """An overlap in which every defective place stands once, so that places can be ranked as well."""
 
     def auroc(self) -> float:
-        """Share of (fine, defective) pixel pairs ranked rightly, ties one half."""
+        """Share of (fine, defective) pairs of places ranked rightly, ties one half."""
         return self.steps.auroc()
 
     def average_precision(self) -> float:
-        """Average precision over pixels."""
+        """Average precision over places."""
         return self.steps.average_precision()
 
     def f1_max(self) -> float:
-        """The best F1 over pixels that one threshold reaches."""
+        """The best F1 over places that one threshold reaches."""
         return self.steps.f1_max()
 
     def aupro(self, limit: float = 0.3) -> float:
-        """Area under the mean overlap of the 8-connected regions; limit and errors as `area`."""
+        """Area under the mean overlap of the regions; limit and errors as `area`."""
         return self.area(limit)
+
+
+class PixelScores(PlaceScores):
+    """Places are pixels, regions the 8-connected ones of masks."""
+
+    @classmethod
+    def collect(cls, maps: Iterable[Array], masks: Iterable[Array]) -> Self:
+        """Gather maps and masks; arguments and errors as `masked` and `gather`."""
+        return cls.gather(masked(maps, masks))
 
 
 def pixel_auroc(maps: Iterable[Array], masks: Iterable[Array]) -> float:
@@ -166,7 +180,7 @@ def _area(x: Array, y: Array, limit: float) -> float:
     return area
 
 
-def masked(maps: Iterable[Array], masks: Iterable[Array]) -> Iterator[Picture]:
+def masked(maps: Iterable[Array], masks: Iterable[Array]) -> Iterator[Part]:
     """Pictures whose regions are the 8-connected ones of their masks.
 
     maps   each (H, W), raw, higher is more anomalous; sizes may differ, float32 stays float32
@@ -176,27 +190,28 @@ def masked(maps: Iterable[Array], masks: Iterable[Array]) -> Iterator[Picture]:
     for index, (scores, raw) in enumerate(paired(maps, masks, "masks")):
         mask = checked_mask(np.asarray(raw), scores.shape, f"mask {index}")
         shares, regions = region_shares(mask) if mask.any() else (np.empty(0), 0)
-        yield Picture(scores[~mask], scores[mask], shares, regions)
+        yield Part(scores[~mask], scores[mask], shares, regions)
 
 
-def paired(maps: Iterable[Array], truths: Iterable[T], name: str) -> Iterator[tuple[Array, T]]:
+def paired(maps: Iterable[Array], truths: Iterable[T], name: str, *, ndim: int = 2) -> Iterator[tuple[Array, T]]:
     """Each checked map, float32 or float64 of this machine, with its truth.
 
-    name    of the truths     raises  BadSample for a map that cannot be ranked, and for more of one than of the other
+    name    of the truths     ndim  of a map: 2 over pixels, 1 over points
+    raises  BadSample for a map that cannot be ranked, and for more of one than of the other
     """
     missing: Any = object()
     for index, (scores, truth) in enumerate(zip_longest(maps, truths, fillvalue=missing)):
         if scores is missing or truth is missing:
             longer, shorter = (name, "maps") if scores is missing else ("maps", name)
             raise BadSample(f"more {longer} than {shorter}: there are only {index} {shorter}; give each map one of the {name}")
-        yield _checked_map(np.asarray(scores), index), truth
+        yield _checked_map(np.asarray(scores), index, ndim), truth
 
 
-def _checked_map(scores: Array, index: int) -> Array:
-    if scores.ndim != 2 or scores.dtype.kind not in "fiu":
-        raise BadSample(f"map {index} has shape {scores.shape} and type {scores.dtype}; wanted (H, W) numbers")
+def _checked_map(scores: Array, index: int, ndim: int) -> Array:
+    if scores.ndim != ndim or scores.dtype.kind not in "fiu":
+        raise BadSample(f"map {index} has shape {scores.shape} and type {scores.dtype}; wanted {_SHAPES[ndim]} numbers")
     if not np.isfinite(scores).all():
-        raise BadSample(f"map {index} holds NaN or infinity; a pixel without a score cannot be ranked, give it one")
+        raise BadSample(f"map {index} holds NaN or infinity; a place without a score cannot be ranked, give it one")
     single = scores.dtype.kind == "f" and scores.dtype.itemsize <= 4
     return np.asarray(scores, np.float32 if single else np.float64)
 

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from amiss.errors import BadSample
-from amiss.metrics.regions import Overlap, Picture, check_limit, checked_mask, paired
+from amiss.metrics.regions import Overlap, Part, check_limit, checked_mask, paired
 
 Array = npt.NDArray[Any]
 Regions = Sequence[tuple[Array, float]]
@@ -43,7 +43,7 @@ def au_spro(maps: Iterable[Array], regions: Iterable[Regions], *, limits: Sequen
     return {limit: overlap.area(limit) for limit in limits}
 
 
-def saturated(maps: Iterable[Array], regions: Iterable[Regions]) -> Iterator[Picture]:
+def saturated(maps: Iterable[Array], regions: Iterable[Regions]) -> Iterator[Part]:
     """Pictures whose regions are defect channels, of which only the pixels that still count are kept.
 
     maps     each (H, W), raw, higher is more anomalous, at the size of the original picture; float32 stays float32
@@ -59,7 +59,7 @@ def saturated(maps: Iterable[Array], regions: Iterable[Regions]) -> Iterator[Pic
             count = int(np.ceil(saturation))
             marked.append(np.sort(scores[mask])[: -count - 1 : -1])
             shares.append(np.minimum(saturation - np.arange(count), 1) / saturation)
-        yield Picture(scores[fine], np.concatenate(marked), np.concatenate(shares), len(marked) - 1)
+        yield Part(scores[fine], np.concatenate(marked), np.concatenate(shares), len(marked) - 1)
 
 
 def _checked(channels: Regions, shape: tuple[int, ...], index: int) -> Iterator[tuple[Array, float]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from amiss.types import Result
 from amiss.viz.card import Card
 from amiss.viz.markup import link, score_format, text, value
 from amiss.viz.strip import Dot, strip
+from amiss.viz.template import filled, policy, template
 
 GOOD = "good"
 _SEVERITY = {"NG": 3, "REVIEW": 2, "OK": 1, "none": 0}  # worst first wherever verdicts are listed
@@ -35,18 +35,12 @@ class Page:
     told: Sequence[str]
 
     def pieces(self) -> Iterator[str]:
-        """The page from its first to its last character; placed strings never contain places themselves."""
-        for index, piece in enumerate(re.split(r"\[\[(\w+)\]\]", self.template)):
-            if index % 2:
-                yield from getattr(self, piece)()
-            else:
-                yield piece
+        """The page from its first to its last character."""
+        return filled(self.template, lambda place: getattr(self, place)())
 
     @cached_property
     def template(self) -> str:
-        from importlib.resources import files
-
-        return files("amiss.viz").joinpath("report_template.html").read_text("utf-8")
+        return template("report_template.html")
 
     @cached_property
     def cards_in_order(self) -> list[Card]:
@@ -82,11 +76,7 @@ class Page:
     # -- head ----------------------------------------------------------------------------------------------------------
 
     def policy(self) -> Iterator[str]:
-        yield "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'"
-        for kind in ("style", "script"):
-            content = self.template.split(f"<{kind}>")[1].split(f"</{kind}>")[0]
-            digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-            yield f"; {kind}-src 'sha256-{digest}'"
+        yield policy(self.template)
 
     def title(self) -> Iterator[str]:
         yield text(self.heading)
@@ -210,6 +200,7 @@ class Page:
         yield f'<article class="card" id="p{part}" data-part="{part}" aria-labelledby="n{part}"><header>\n'
         yield f'<span class="badge {card.outcome}">{_SAID[card.outcome]}</span>'
         yield f'<h3 class="name" id="n{part}" title="{text(card.name)}">{text(self._shown(card.name))}</h3>'
+        yield from (f'<a href="{link(path)}">{text(said)}</a>' for said, path in card.links)
         yield f'<a class="up" href="#r{part}">in the table</a></header>\n'
         facts: dict[str, Any] = {"score": f"{result.score:{self.style}}"}
         if verdict is not None and verdict.p_value is not None:
@@ -223,17 +214,17 @@ class Page:
         yield "</div></article>\n"
 
     def _figures(self, card: Card) -> Iterator[str]:
-        name = text(self._shown(card.name))
+        name, words = text(self._shown(card.name)), card.words
         full = "" if card.overlay_file is None else f' <a href="{link(card.overlay_file)}">full size</a>'
         good = _nearest(card.result, self.style)
         if card.picture is not None:
-            yield _figure(card.picture, f"Picture of {name}", "The part" + (full if card.heat is None else ""))
+            yield _figure(card.picture, words.picture, name, full if card.heat is None else "")
         if card.heat is not None:
-            yield _figure(card.heat, f"Map over {name}", "Map over the part" + full)
+            yield _figure(card.heat, words.heat, name, full)
         if card.worst is not None:
-            yield _figure(card.worst, f"Most anomalous patch of {name}", "Its most anomalous patch")
+            yield _figure(card.worst, words.worst, name)
         if card.evidence is not None:
-            yield _figure(card.evidence, f"Nearest good patch to that of {name}", "Nearest good patch" + good)
+            yield _figure(card.evidence, words.evidence, name, good)
 
     # -- settings ------------------------------------------------------------------------------------------------------
 
@@ -262,16 +253,16 @@ def _facts(facts: Mapping[str, Any]) -> Iterator[str]:
         yield f'<dl class="facts">{pairs}</dl>\n'
 
 
-def _figure(content: bytes, said: str, caption: str) -> str:
-    """An embedded picture, decoded when it comes into view; `said` and `caption` are markup already."""
+def _figure(content: bytes, words: tuple[str, str], name: str, more: str = "") -> str:
+    """An embedded picture, decoded when it comes into view; `name` and `more` are markup already."""
     kind = "png" if content.startswith(b"\x89PNG") else "jpeg"
     source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-    image = f'<img loading="lazy" decoding="async" alt="{said}" src="{source}">'
-    return f"<figure>{image}<figcaption>{caption}</figcaption></figure>\n"
+    image = f'<img loading="lazy" decoding="async" alt="{text(words[0])} {name}" src="{source}">'
+    return f"<figure>{image}<figcaption>{text(words[1])}{more}</figcaption></figure>\n"
 
 
 def _nearest(result: Result, style: str) -> str:
-    """Name and distance of the nearest good patch as markup, "" for methods that have none."""
+    """Name, place and distance of the nearest good patch as markup, "" for methods that have none."""
     entries = result.evidence.get("nearest")
     if not isinstance(entries, Sequence) or not entries or not isinstance(entries[0], Mapping):
         return ""
@@ -279,7 +270,14 @@ def _nearest(result: Result, style: str) -> str:
     name = str(entry.get("sample", ""))
     short = "/".join(re.split(r"[/\\]", name)[-2:])
     distance = f", distance {entry['distance']:{style}}" if isinstance(entry.get("distance"), (int, float)) else ""
-    return f'<br><span title="{text(name)}">{text(short)}{distance}</span>'
+    return f'<br><span title="{text(name)}">{text(short)}{_at(entry.get("point"))}{distance}</span>'
+
+
+def _at(point: object) -> str:
+    """Where in a cloud something is, "" where that is not said."""
+    if not isinstance(point, Sequence) or not point or not all(isinstance(one, (int, float)) for one in point):
+        return ""
+    return f" at {', '.join(f'{one:.5g}' for one in point)}"
 
 
 def _lane(card: Card) -> str:

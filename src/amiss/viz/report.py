@@ -8,17 +8,13 @@ verdicts are those of the results.
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-from amiss.data.readers import printable
-from amiss.errors import CannotWrite
 from amiss.viz.card import Card
 from amiss.viz.overlay import crop_with_box
 from amiss.viz.page import Page
+from amiss.viz.template import write_page
 
 __all__ = ["Card", "crop_with_box", "write_report"]
 
@@ -38,19 +34,4 @@ def write_report(
     warnings  plain sentences for the top; notes of the verdicts are added     raises  CannotWrite saying what to do
     """
     page = Page(cards, title, settings, summary, warnings)
-    target = Path(path)
-    unfinished = target.parent / f".amiss-{secrets.token_hex(6)}.part"
-    try:
-        with open(unfinished, "x", encoding="utf-8", newline="\n") as file:
-            file.writelines(page.pieces())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, target)
-    except OSError as error:
-        reason = error.strerror or error
-        raise CannotWrite(
-            f"{printable(path)}: the report cannot be written there ({reason}); free space or choose another file"
-        ) from error
-    finally:
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
+    write_page(path, page.pieces(), "report")
