@@ -2,7 +2,7 @@
 
 Engelcke, Rao, Wang, Tong, Posner: Vote3Deep: Fast Object Detection in 3D Point Clouds Using Efficient Convolutional Neural
 Networks, ICRA 2017, https://arxiv.org/abs/1609.06666, after Wang, Posner: Voting for Voting in Online Point Cloud Object
-Detection, RSS 2015. Section III: z(x) = sum_o w(o) h(x + o) is the same as every cell x with features adding w(o) h(x) to
+Detection, RSS 2015. There z(x) = sum_o w(o) h(x + o) is the same as every cell x with features adding w(o) h(x) to
 z(x - o). A bias is added where something was voted for alone, and never above zero, so that what is empty stays empty; ReLU
 then lets only cells above zero vote in the next layer.
 
@@ -13,6 +13,7 @@ that this is faster.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -41,7 +42,7 @@ class Cells:
     @classmethod
     def at(cls, places: Array, values: Array, shape: tuple[int, ...]) -> Cells:
         """places  (n, 3) whole numbers, none twice; raises BadField where one lies outside the grid."""
-        if len(places) and not (0 <= places.min() and (places.max(axis=0) < shape).all()):
+        if len(places) and not (places.min() >= 0 and (places.max(axis=0) < shape).all()):
             raise BadField(f"cells at {places.min(axis=0)} to {places.max(axis=0)} lie outside a grid of {shape}")
         keys = np.ravel_multi_index(tuple(np.asarray(places, np.int64).T), shape)
         order = np.argsort(keys)
@@ -104,7 +105,7 @@ def _voted(values: Array, places: tuple[Array, ...], shape: tuple[int, ...], wei
             targets = keys - step
             for channel, vote in zip(total, ballot, strict=True):
                 channel[targets] += vote
-    return total.T
+    return np.asarray(total.T)
 
 
 def _transformed(values: Array, places: tuple[Array, ...], shape: tuple[int, ...], weight: Array) -> Array:
@@ -124,7 +125,7 @@ def _transformed(values: Array, places: tuple[Array, ...], shape: tuple[int, ...
             total[output] += seen * fft.rfftn(turned)
     found = fft.irfftn(total, size, axes=(1, 2, 3))
     back = np.roll(found, (-(side // 2),) * 3, axis=(1, 2, 3))
-    return back[:, : shape[0], : shape[1], : shape[2]].reshape(outputs, -1).T
+    return np.asarray(back[:, : shape[0], : shape[1], : shape[2]].reshape(outputs, -1).T)
 
 
 def _reached(places: tuple[Array, ...], shape: tuple[int, ...], reach: int) -> Array:
@@ -143,3 +144,34 @@ def _reached(places: tuple[Array, ...], shape: tuple[int, ...], reach: int) -> A
 def _cheaper(count: int, shape: tuple[int, ...], weight: Array) -> Literal["vote", "dense"]:
     """The backend that takes less time, from how many numbers each moves: measured by benchmarks/voting.py."""
     return "vote"
+
+
+@dataclass(frozen=True, eq=False)
+class Votes:
+    """What a voting network says of a grid.
+
+    heads  scores (m, 1) a head     members  (n,) of the cells that came in     active  cells that came in, and after each layer
+    """
+
+    heads: tuple[Cells, ...]
+    members: Array
+    active: tuple[int, ...]
+
+
+def voted(cells: Cells, weights: Mapping[str, Array], backend: Backend = "auto") -> Votes:
+    """Two hidden layers, then all heads; weights as `kit/voting_net.py` names them."""
+
+    def layer(given: Cells, name: str) -> Cells:
+        return convolved(given, weights[f"{name}.weight"], weights[f"{name}.bias"], backend)
+
+    first = layer(cells, "first").rectified()
+    second = layer(first, "second").rectified()
+    count = sum(name.startswith("head") and name.endswith("weight") for name in weights)
+    heads = tuple(layer(second, f"head{number}") for number in range(count))
+    member = layer(second, "member")
+    members = np.full(len(cells.keys), weights["member.bias"][0], np.float32)  # where no vote came
+    places = np.searchsorted(member.keys, cells.keys)
+    known = places < len(member.keys)
+    known[known] = member.keys[places[known]] == cells.keys[known]
+    members[known] = member.values[places[known], 0]
+    return Votes(heads, members, tuple(len(each.keys) for each in (cells, first, second)))
