@@ -93,7 +93,8 @@ def main() -> None:
             print(f"| {name} | {seed} | {' | '.join(f'{value:.3f}' for value in row)} | {told} |", flush=True)
             rows.append((seed, *row))
     by_seed = [np.mean([row[1:] for row in rows if row[0] == seed], axis=0) for seed in asked.seeds]
-    means = (f"{mean:.3f} ± {spread:.3f}" for mean, spread in zip(np.mean(by_seed, axis=0), np.std(by_seed, axis=0), strict=True))
+    of_seeds = zip(np.mean(by_seed, axis=0), np.std(by_seed, axis=0), strict=True)
+    means = (f"{mean:.3f} ± {spread:.3f}" for mean, spread in of_seeds)
     print(f"| all | | {' | '.join(means)} | | | | |")
 
 

@@ -14,7 +14,7 @@ from scipy.ndimage import correlate
 
 from amiss.errors import BadField
 from amiss.kit import voting
-from amiss.kit.voting import Backend, Cells, convolved, voted
+from amiss.kit.voting import Backend, Cells, cheaper, convolved, voted
 from amiss.kit.voting_net import VotingNet
 
 Array = npt.NDArray[Any]
@@ -59,7 +59,7 @@ def test_voting_equals_dense_convolution_where_votes_arrive(
     arrived = reached(cells, side)
     np.testing.assert_array_equal(found.keys, np.flatnonzero(arrived))
     np.testing.assert_allclose(found.values, whole[arrived], rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(whole[~arrived], np.broadcast_to(bias, whole[~arrived].shape))  # nothing but the bias is left out
+    np.testing.assert_allclose(whole[~arrived], np.broadcast_to(bias, whole[~arrived].shape))  # nothing else is left out
 
 
 def test_one_cell_hands_out_the_turned_kernel() -> None:
@@ -106,6 +106,14 @@ def test_many_votes_are_held_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     at_once = convolved(cells, weight, np.zeros(2), "vote")
     monkeypatch.setattr(voting, "_HELD", 1)
     np.testing.assert_allclose(convolved(cells, weight, np.zeros(2), "vote").values, at_once.values, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("share", "side", "wanted"), [(0.001, 11, "vote"), (1.0, 11, "dense"), (0.1, 3, "vote"), (0.3, 7, "dense")]
+)
+def test_sparse_grids_are_voted_for_and_full_ones_transformed(share: float, side: int, wanted: str) -> None:
+    cells = scattered(np.random.default_rng(0), (40, 40, 40), share, 8)
+    assert cheaper(cells, np.zeros((side, side, side, 8, 1))) == wanted
 
 
 @pytest.mark.parametrize("backend", ["vote", "dense"])
