@@ -134,6 +134,15 @@ def test_the_network_in_torch_says_what_voting_says(backend: Backend) -> None:
     assert votes.active == (len(cells.keys), *hidden)
 
 
+def test_heads_without_a_border_say_the_same_of_what_is_left() -> None:
+    torch.manual_seed(0)
+    network, grid = VotingNet(2, 3, (1, 3, 7)), torch.rand(2, 2, 9, 10, 11)
+    with torch.no_grad():
+        whole, inner = network(grid), network(grid, 2)
+    for one, other in ((whole.heads, inner.heads), (whole.members, inner.members)):
+        torch.testing.assert_close(one[..., 2:-2, 2:-2, 2:-2], other, rtol=1e-4, atol=1e-5)
+
+
 def test_a_cell_that_no_vote_reaches_has_the_bias_of_its_head() -> None:
     network = VotingNet(1, 2, (3, 3, 3))
     weights = {name: -np.abs(value) for name, value in network.arrays().items()}  # nothing gets past the first layer

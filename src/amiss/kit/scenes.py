@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ FEATURES = ("occupied", "fine", "fine varies", "coarse", "rim", "linearity", "sp
 COARSER = 2.0  # edge of a cell of the grid, in cells of the thinning
 _FEWEST = 5  # places that a defect must have to be one
 _SHARES, _HEIGHTS = (0.001, 0.012), (0.15, 0.6)  # of made defects: share of the points, height in reaches
+_DEPTHS = (0.3, 2.5)  # of made cracks, in half widths: from a scratch to a cleft
 _SHOWS = 0.1  # share of a made defect's largest movement below which a point does not belong to it
 _FLOOR = 0.01  # variance of a logarithm below which nothing varies
 
@@ -67,13 +69,14 @@ class Scene:
         shape = tuple((self.cells.max(axis=0) + 1 + 2 * margin).tolist())
         return Cells.at(self.cells + margin, self.values, shape)
 
-    @property
+    @cached_property
     def members(self) -> Array:
         """Which cells hold a place that belongs to a defect, (n,) bool."""
         found = np.zeros(len(self.cells), np.bool_)
         found[self.owners[self.marks > 0]] = True
         return found
 
+    @cached_property
     def boxes(self) -> tuple[Array, Array, Array]:
         """Of the defects that have enough places: numbers (J,), middles (J, 3) and longest edges (J,), in cells."""
         numbers, sizes = np.unique(self.marks[self.marks > 0], return_counts=True)
@@ -91,12 +94,19 @@ def defects(points: Array, normals: Array, count: int, rng: np.random.Generator)
     """
     marks = np.zeros(len(points), np.int64)
     for number in range(1, count + 1):
-        share = float(np.exp(rng.uniform(*np.log(_SHARES))))
-        made = spoiled(points, normals, rng, FLAWS, Ranges(share=(share, share), height=_HEIGHTS))
-        moved = np.linalg.norm(made.points - points[made.kept], axis=1)
-        marks, normals, points = marks[made.kept], normals[made.kept], made.points
+        share = _drawn(_SHARES, rng)
+        kind = FLAWS[int(rng.integers(len(FLAWS)))]
+        made = spoiled(points, normals, rng, (kind,), Ranges(share=(share, share), height=_HEIGHTS))
+        moves = (made.points - points[made.kept]) * (_drawn(_DEPTHS, rng) if kind == "crack" else 1)
+        moved = np.linalg.norm(moves, axis=1)
+        marks, normals, points = marks[made.kept], normals[made.kept], points[made.kept] + moves
         marks[made.marked & (moved >= _SHOWS * moved.max())] = number
     return points, marks
+
+
+def _drawn(limits: tuple[float, float], rng: np.random.Generator) -> float:
+    """Between two limits, even in its logarithm."""
+    return float(np.exp(rng.uniform(*np.log(limits))))
 
 
 def highest(marks: Array, went: Array) -> Array:
@@ -108,9 +118,9 @@ def highest(marks: Array, went: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Crop:
-    """A cubic piece of a scene.
+    """A cubic piece of a scene, and what is to be said of its inside, t = s - 2 border.
 
-    grid  (8, s, s, s)     members  (s, s, s) 1, -1, 0 where it is empty     cubes  (S, s, s, s) 1, -1, 0 where nobody asks
+    grid  (8, s, s, s)     members  (t, t, t) 1, -1, 0 where it is empty     cubes  (S, t, t, t) 1, -1, 0 where nobody asks
     """
 
     grid: Array
@@ -133,7 +143,7 @@ class Cropper:
 
     def __call__(self, scene: Scene, rng: np.random.Generator) -> Crop:
         """A piece about a defect, an odd place, or any place, turned by quarters and mirrored."""
-        _, middles, edges = scene.boxes()
+        _, middles, edges = scene.boxes
         low = np.round(self._middle(scene, middles, rng) + rng.uniform(-4, 4, 3)).astype(np.int64) - self.side // 2
         inside = ((scene.cells >= low) & (scene.cells < low + self.side)).all(axis=1)
         places = tuple((scene.cells[inside] - low).T)
@@ -141,12 +151,11 @@ class Cropper:
         members = np.zeros((self.side,) * 3, np.float32)
         grid[:, places[0], places[1], places[2]] = scene.values[inside].T
         members[places] = np.where(scene.members[inside], 1, -1)
-        cubes = labels(low, self.side, self.anchors, middles, edges)
-        for number, reach in enumerate(self.reaches):
-            cubes[number][~_widened(members != 0, reach)] = 0
-        for asked in (cubes, members[None]):
-            asked[:] = np.where(_inner(self.side, self.border), asked, 0)
-        return _turned(Crop(grid, members, cubes), rng)
+        inner = (slice(self.border, self.side - self.border),) * 3
+        cubes = labels(low, self.side, self.anchors, middles, edges)[(slice(None), *inner)]
+        for one, reach in zip(cubes, self.reaches, strict=True):
+            one[~_widened(members != 0, reach)[inner]] = 0
+        return _turned(Crop(grid, members[inner], cubes), rng)
 
     def _middle(self, scene: Scene, middles: Array, rng: np.random.Generator) -> Array:
         if len(middles) and rng.random() < 0.75:
@@ -154,11 +163,6 @@ class Cropper:
         odd = scene.values[:, 1] + scene.values[:, 3]
         hard = np.argsort(-odd)[: max(1, len(odd) // 20)] if rng.random() < 0.5 else np.arange(len(odd))
         return np.asarray(scene.cells[hard[rng.integers(len(hard))]], np.float64)
-
-
-def _inner(side: int, border: int) -> Array:
-    line = (np.arange(side) >= border) & (np.arange(side) < side - border)
-    return np.asarray(line[:, None, None] & line[:, None] & line)
 
 
 def _widened(filled: Array, reach: int) -> Array:

@@ -27,7 +27,10 @@ _SMALL = 0.3  # how much smaller the heads' first weights are than He's
 
 @dataclass(frozen=True)
 class Answer:
-    """heads  (N, S, X, Y, Z)     members  (N, X, Y, Z)     hidden  what both layers let through, (N, F, X, Y, Z) each"""
+    """What the network says, heads and members without the border.
+
+    heads  (N, S, X, Y, Z)     members  (N, X, Y, Z)     hidden  what both layers let through, (N, F, X, Y, Z) each
+    """
 
     heads: torch.Tensor
     members: torch.Tensor
@@ -46,17 +49,17 @@ class Layer(nn.Module):
         """(N, C, X, Y, Z) to (N, D, X, Y, Z)."""
         return functional.conv3d(grid, self.weight, self.bias, padding=self.weight.shape[2] // 2)
 
-    def summed(self, grid: torch.Tensor) -> torch.Tensor:
-        """The same for a single output, (N, X, Y, Z): each slice to K outputs, which are then added up along X.
+    def summed(self, grid: torch.Tensor, border: int) -> torch.Tensor:
+        """The same for a single output, without so many cells at every side: each slice to K outputs, added up along X.
 
         torch takes several times as long for a convolution in space that has one output.
         """
-        count, channels, length, *rest = grid.shape
         side = self.weight.shape[2]
+        count, channels, length, *rest = (grid := functional.pad(grid, (side // 2 - border,) * 6)).shape
         slices = grid.transpose(1, 2).reshape(count * length, channels, *rest)
-        parts = functional.conv2d(slices, self.weight[0].transpose(0, 1), padding=side // 2)
-        padded = functional.pad(parts.reshape(count, length, side, *rest), (0, 0, 0, 0, 0, 0, side // 2, side // 2))
-        moved = [padded[:, step : step + length, step] for step in range(side)]
+        parts = functional.conv2d(slices, self.weight[0].transpose(0, 1))
+        parts = parts.reshape(count, length, side, *parts.shape[2:])
+        moved = [parts[:, step : step + length - side + 1, step] for step in range(side)]
         return torch.stack(moved).sum(dim=0) + self.bias
 
 
@@ -71,12 +74,12 @@ class VotingNet(nn.Module):
         self._named = {"first": self.first, "second": self.second, "member": self.member}
         self._named |= {f"head{number}": head for number, head in enumerate(heads[1:])}
 
-    def forward(self, grid: torch.Tensor) -> Answer:
-        """(N, C, X, Y, Z)"""
+    def forward(self, grid: torch.Tensor, border: int = 0) -> Answer:
+        """grid  (N, C, X, Y, Z)     border  cells at every side of which nobody asks what heads and members say"""
         first = torch.relu(self.first(grid))
         second = torch.relu(self.second(first))
-        heads = [layer.summed(second) for name, layer in self._named.items() if name.startswith("head")]
-        return Answer(torch.stack(heads, dim=1), self.member.summed(second), (first, second))
+        heads = [layer.summed(second, border) for name, layer in self._named.items() if name.startswith("head")]
+        return Answer(torch.stack(heads, dim=1), self.member.summed(second, border), (first, second))
 
     def project(self) -> None:
         """Biases above zero to zero, as after every step of the paper's training."""

@@ -47,7 +47,7 @@ _MIDDLE, _UPPER = 0.5, 0.995  # quantiles of how odd good places are
 _APART = 0.1  # overlap of two cubes from which on the lower one is the same find
 _WIDER, _MORE = 1.15, 0.5  # a cube is looked at a little wider than it is, in edges and in cells
 _HELD = 4  # of so many defective clouds one is not trained on, to learn the boxes from
-_MADE = (3, 7)  # defects on one cloud, fewest and most
+_MADE = (6, 10)  # defects on one cloud, fewest and most
 # fields that may change when a training is resumed
 _NOT_TRAINING = ("steps", "minutes", "device", "threads", "backend", "alarms", "overlap", "boxes")
 
@@ -76,7 +76,9 @@ class Vote3Deep(Detector):
     paper: ClassVar[str] = "Engelcke et al., ICRA 2017, https://arxiv.org/abs/1609.06666"
     sees: ClassVar[frozenset[str]] = frozenset({"points"})
     presets: ClassVar[dict[str, dict[str, Any]]] = {"fast": {"made": 16, "steps": 200}}
-    quick: ClassVar[dict[str, Any]] = {"most": 3000, "bank": 1000, "made": 8, "steps": 60, "side": 22, "kernels": (3, 5, 7)}
+    quick: ClassVar[dict[str, Any]] = {
+        "most": 3000, "bank": 600, "made": 4, "steps": 40, "batch": 2, "side": 22, "kernels": (3, 5, 7),
+    }  # fmt: skip
     least: ClassVar[int] = 2
     enough: ClassVar[int] = 4
     trained: ClassVar[bool] = True
@@ -87,7 +89,7 @@ class Vote3Deep(Detector):
     most: int = option(20_000, "most points looked at, so that cells may be larger", least=200)
     clouds: int = option(12, "most good clouds learned from; of more a sample is taken", least=2)
     bank: int = option(5_000, "good places kept in each bank", least=2)
-    made: int = option(48, "clouds with made defects that are trained on", least=0)
+    made: int = option(24, "clouds with made defects that are trained on", least=0)
     filters: int = option(8, "filters of a hidden layer", least=1)
     kernels: tuple[int, ...] = option(
         (5, 7, 11), "sides of the three heads' kernels, small to large", some=True, least=1, odd=True
@@ -159,7 +161,7 @@ class Vote3Deep(Detector):
             spoiled.append(self._made(good, surfaces, number % len(good), rng))
             progress("making defects", number + 1, self.made)
         clean, spoiled = ([scene.scaled(*self.scale_.T) for scene in scenes] for scenes in (clean, spoiled))
-        self.anchors_ = learned(np.concatenate([scene.boxes()[2] for scene in spoiled]).tolist())
+        self.anchors_ = learned(np.concatenate([scene.boxes[2] for scene in spoiled]).tolist())
         held = spoiled[::_HELD] if len(spoiled) >= _HELD else spoiled
         seen = [scene for scene in spoiled if len(spoiled) < _HELD or not any(scene is other for other in held)]
         told = {name: value for name, value in self.fields().items() if name not in _NOT_TRAINING}
@@ -238,7 +240,7 @@ class Vote3Deep(Detector):
                 torch.from_numpy(np.stack([getattr(each, part) for each in crops])).to(self.device)
                 for part in ("grid", "members", "cubes")
             )
-            answer = net(grid)
+            answer = net(grid, self._reach)
             return loss(answer, cubes, members) + self.sparse * let_through(answer, grid)
 
         done = train(network, one, len(scenes), plan, progress=progress, told=told, checkpoint=checkpoint)
@@ -254,7 +256,7 @@ class Vote3Deep(Detector):
         votes = voted(scene.grid(self._reach), self.weights_, self.backend)
         numbers = _numbers(votes, scene)
         found = []
-        for number, middle, edge in zip(*scene.boxes(), strict=True):
+        for number, middle, edge in zip(*scene.boxes, strict=True):
             size = min(self.anchors_, key=lambda anchor: abs(anchor - edge))
             inside = _within(scene.positions, middle, size)
             own = scene.marks[inside] == number
