@@ -62,7 +62,7 @@ def test_a_defect_ends_where_it_has_fallen_from_its_own_peak() -> None:
 
 
 def test_some_places_always_belong() -> None:
-    members = Members(np.array([0.0, 1.0, 0.0, -99.0]), 0.0)
+    members = Members(np.array([0.0, 1.0, 0.0, 0.0, 0.0, -99.0]), 0.0)
     assert members(np.arange(9.0)[:, None]).sum() == FEWEST
     assert members(np.arange(3.0)[:, None]).all()
 

@@ -1,8 +1,9 @@
-"""Which places inside a cube belong to the defect: a line between two classes, learned from defects that are known.
+"""Which places inside a cube belong to the defect: a border between two classes, learned from defects that are known.
 
 What is known of a place is a few numbers, higher for odder ones. A defect ends where they have fallen from their peak by
 a certain share, and not where they reach a certain height: a deep crack blurs farther than a flat dent is seen at all. So each
-number counts as it is, below its peak in the cube, and by the peak. Ours; the paper's boxes are as large as their class.
+number counts as it is, by the peak, and by how far it lies below the peak, whose square and whose product with the peak count
+too. Ours; the paper's boxes are as large as their class.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ FEWEST = 5  # places that a box is put about, and those that a peak is the mean 
 _CUTS = np.arange(-1.5, 1.01, 0.25)  # of the line's values, tried for the best boxes
 _ROUNDS, _RIDGE = 25, 1e-3  # of Newton's method for the logistic loss, and its weight decay
 _GOOD = 0.25  # overlap of a good box
+_POSES = 8  # in which boxes are tried: a part comes in any
+TERMS = 5  # weights for each number
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,19 +38,20 @@ class Inside:
 
 @dataclass(frozen=True, eq=False)
 class Members:
-    """weights  (3 D + 1,), the last without a factor     cut  value from which on a place belongs"""
+    """weights  (TERMS D + 1,), the last without a factor     cut  value from which on a place belongs"""
 
     weights: Array
     cut: float
 
     @classmethod
     def learned(cls, known: Sequence[Inside]) -> Members:
-        """The logistic line, every cube counting alike, and the cut whose boxes fit best."""
+        """The border of least logistic loss, every cube counting alike, and the cut whose boxes fit best."""
         rows = np.concatenate([_relative(each.numbers) for each in known])
         wanted = np.concatenate([each.belongs for each in known]).astype(np.float64)
         shares = np.concatenate([np.full(len(each.belongs), 1 / len(each.belongs)) for each in known]) / len(known)
         weights = _logistic(rows, wanted, shares)
-        fits = [np.mean([_fit(each, cls(weights, float(cut))) for each in known]) for cut in _CUTS]
+        poses = _poses()
+        fits = [np.mean([_fit(each, cls(weights, float(cut)), poses) for each in known]) for cut in _CUTS]
         return cls(weights, float(_CUTS[int(np.argmax(fits))]))
 
     def __call__(self, numbers: Array) -> Array:
@@ -61,11 +65,11 @@ class Members:
 
 
 def _relative(numbers: Array) -> Array:
-    """(k, 3 D + 1): as they are, below their peaks, the peaks, and one."""
+    """(k, TERMS D + 1): numbers, how far below their peaks, the peaks; squares and products of these two; and one."""
     numbers = np.asarray(numbers, np.float64)
     peak = np.sort(numbers, axis=0)[-FEWEST:].mean(axis=0)
-    ones = np.ones((len(numbers), 1))
-    return np.concatenate([numbers, numbers - peak, np.broadcast_to(peak, numbers.shape), ones], axis=1)
+    below, ones = numbers - peak, np.ones((len(numbers), 1))
+    return np.concatenate([numbers, below, np.broadcast_to(peak, numbers.shape), below**2, below * peak, ones], axis=1)
 
 
 def _logistic(rows: Array, wanted: Array, shares: Array) -> Array:
@@ -83,11 +87,18 @@ def _logistic(rows: Array, wanted: Array, shares: Array) -> Array:
     return np.asarray(weights / spans)
 
 
-def _fit(known: Inside, members: Members) -> float:
-    """How well the box about those taken fits the true one: whether it is good, and by how much it overlaps."""
-    boxes = [span(known.positions[which]) for which in (members(known.numbers), known.belongs)]
-    share = float(overlaps(boxes[0][None], boxes[1][None])[0, 0])
-    return float(share >= _GOOD) + share
+def _fit(known: Inside, members: Members, poses: Array) -> float:
+    """How well the box about those taken fits the true one: whether it is good, and by how much it overlaps; mean of poses."""
+    found, true = (
+        np.stack([span(known.positions[which] @ pose) for pose in poses]) for which in (members(known.numbers), known.belongs)
+    )
+    shares = np.array([overlaps(one[None], other[None])[0, 0] for one, other in zip(found, true, strict=True)])
+    return float(np.mean((shares >= _GOOD) + shares))
+
+
+def _poses() -> Array:
+    """Rotations, always the same, (_POSES, 3, 3)."""
+    return np.linalg.qr(np.random.default_rng(0).standard_normal((_POSES, 3, 3)))[0]
 
 
 def span(positions: Array) -> Array:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from amiss.errors import BadField
 from amiss.kit.anchors import labels
 from amiss.kit.oddness import Surface
 from amiss.kit.synthesis import FLAWS, Ranges, spoiled
@@ -109,6 +110,24 @@ def _drawn(limits: tuple[float, float], rng: np.random.Generator) -> float:
     return float(np.exp(rng.uniform(*np.log(limits))))
 
 
+def boxed(points: Array, boxes: Sequence[tuple[Sequence[float], Sequence[float]]], mask: Array | None = None) -> Array:
+    """In which box each point lies, (N,), from 1, 0 for none; of several the last.
+
+    points  (N, 3)     boxes  low and high corners     mask  (N,) bool, the points that belong to a defect where that is known
+    raises  BadField for boxes of other dimensions, or a mask of another length
+    """
+    marks = np.zeros(len(points), np.int64)
+    if mask is not None and len(mask) != len(points):
+        raise BadField(f"it marks {len(mask)} points of a cloud of {len(points)}; give one mark for each point")
+    for number, (low, high) in enumerate(boxes, start=1):
+        if len(low) != 3:
+            raise BadField(f"its boxes have {len(low)} coordinates, wanted 3; give boxes in the cloud's own coordinates")
+        corners = np.array((low, high), points.dtype)  # or a corner that is a point would lie outside
+        inside = ((points >= corners[0]) & (points <= corners[1])).all(axis=1)
+        marks[inside if mask is None else inside & mask] = number
+    return marks
+
+
 def highest(marks: Array, went: Array) -> Array:
     """The mark of a place: the largest of its points that is not 0, (P,)."""
     found = np.zeros(int(went.max()) + 1, np.int64)
@@ -152,7 +171,8 @@ class Cropper:
         grid[:, places[0], places[1], places[2]] = scene.values[inside].T
         members[places] = np.where(scene.members[inside], 1, -1)
         inner = (slice(self.border, self.side - self.border),) * 3
-        cubes = labels(low, self.side, self.anchors, middles, edges)[(slice(None), *inner)]
+        asked = (slice(None), *inner)
+        cubes = labels(low, self.side, self.anchors, middles, edges)[asked]
         for one, reach in zip(cubes, self.reaches, strict=True):
             one[~_widened(members != 0, reach)[inner]] = 0
         return _turned(Crop(grid, members[inner], cubes), rng)

@@ -29,11 +29,12 @@ import numpy.typing as npt
 from amiss.contract import Detector, Progress, State
 from amiss.errors import BadField, BadModelFile, TooFewSamples
 from amiss.fields import option
-from amiss.kit.anchors import kept, learned, peaks
+from amiss.kit.anchors import kept, learned
 from amiss.kit.clouds import Gauge, points_of
-from amiss.kit.members import Inside, Members, span
+from amiss.kit.finds import Finds, known
+from amiss.kit.members import TERMS, Members, span
 from amiss.kit.oddness import WAYS, Looker, Oddness, Surface
-from amiss.kit.scenes import FEATURES, Cropper, Scene, defects, highest
+from amiss.kit.scenes import FEATURES, Cropper, Scene, boxed, defects, highest
 from amiss.kit.subset import Subset, in_sequence
 from amiss.kit.training import Device, Plan, check_device, checkpoint_file, load_torch, seeded, train
 from amiss.kit.voting import Backend, Votes, voted
@@ -44,28 +45,10 @@ log = logging.getLogger(__name__)
 
 _HIDDEN = 2  # cells that two layers of 3^3 reach
 _MIDDLE, _UPPER = 0.5, 0.995  # quantiles of how odd good places are
-_APART = 0.1  # overlap of two cubes from which on the lower one is the same find
-_WIDER, _MORE = 1.15, 0.5  # a cube is looked at a little wider than it is, in edges and in cells
 _HELD = 4  # of so many defective clouds one is not trained on, to learn the boxes from
 _MADE = (6, 10)  # defects on one cloud, fewest and most
 # fields that may change when a training is resumed
 _NOT_TRAINING = ("steps", "minutes", "device", "threads", "backend", "alarms", "overlap", "boxes")
-
-
-@dataclass(frozen=True, eq=False)
-class _Find:
-    """What is found in one cloud.
-
-    votes  of the network     middles (m, 3), edges (m,)  of the best cubes, in cells     scores (m,)
-    taken  (m, P) bool, which places belong     score  of the cloud
-    """
-
-    votes: Votes
-    middles: Array
-    edges: Array
-    scores: Array
-    taken: Array
-    score: float
 
 
 @dataclass(kw_only=True)
@@ -161,14 +144,16 @@ class Vote3Deep(Detector):
             spoiled.append(self._made(good, surfaces, number % len(good), rng))
             progress("making defects", number + 1, self.made)
         clean, spoiled = ([scene.scaled(*self.scale_.T) for scene in scenes] for scenes in (clean, spoiled))
-        self.anchors_ = learned(np.concatenate([scene.boxes[2] for scene in spoiled]).tolist())
+        self.anchors_ = _anchors(spoiled)
         held = spoiled[::_HELD] if len(spoiled) >= _HELD else spoiled
         seen = [scene for scene in spoiled if len(spoiled) < _HELD or not any(scene is other for other in held)]
         told = {name: value for name, value in self.fields().items() if name not in _NOT_TRAINING}
         told["data"] = _digest(parts, truths)
         checkpoint = None if workdir is None or not self.steps else checkpoint_file(workdir, self.name, told["data"], told)
         self.weights_, self.trained_ = self._train([*seen, *clean], told, progress, checkpoint)
-        self.members_ = Members.learned([inside for scene in held for inside in self._known(scene)])
+        self.members_ = Members.learned(
+            [inside for scene in held for inside in known(self._votes(scene), scene, self.anchors_)]
+        )
         self.threshold_ = self._threshold(clean)
         if checkpoint is not None:
             checkpoint.unlink(missing_ok=True)
@@ -207,12 +192,11 @@ class Vote3Deep(Detector):
     def _labelled(self, sample: Sample, truth: Truth) -> Scene:
         """A cloud whose defects somebody put boxes about; where its points are marked, only those in a box belong."""
         assert self._look is not None and self.oddness_ is not None
-        points = points_of(sample)
-        marks = np.zeros(len(points), np.int64)
-        for number, box in enumerate(truth.boxes, start=1):
-            low, high = np.array((box.low, box.high), np.float32)
-            inside = ((points >= low) & (points <= high)).all(axis=1)
-            marks[inside if truth.point_mask is None else inside & truth.point_mask] = number
+        self._check_modality(sample)
+        try:
+            marks = boxed(points_of(sample), [(box.low, box.high) for box in truth.boxes], truth.point_mask)
+        except BadField as error:
+            raise BadField(f"the truth of {sample.id}: {error}") from error
         surface = self._look(sample)
         return Scene.of(surface, self.oddness_(surface), highest(marks, surface.went))
 
@@ -251,76 +235,50 @@ class Vote3Deep(Detector):
             )
         return network.arrays(), {"steps": done.steps, "loss": done.loss if done.steps else None}
 
-    def _known(self, scene: Scene) -> list[Inside]:
-        """What is in a cube about every defect of a scene."""
-        votes = voted(scene.grid(self._reach), self.weights_, self.backend)
-        numbers = _numbers(votes, scene)
-        found = []
-        for number, middle, edge in zip(*scene.boxes, strict=True):
-            size = min(self.anchors_, key=lambda anchor: abs(anchor - edge))
-            inside = _within(scene.positions, middle, size)
-            own = scene.marks[inside] == number
-            if own.any():
-                found.append(Inside(numbers[inside], scene.positions[inside], own))
-        return found
-
     def _threshold(self, clean: Sequence[Scene]) -> float:
         """The lowest score above which good clouds, each judged without itself, have no more boxes than put up with."""
-        scores = -np.sort(-np.concatenate([self._find(scene).scores for scene in clean]))
+        scores = -np.sort(-np.concatenate([self._finds(scene, self._votes(scene)).scores for scene in clean]))
         allowed = int(self.alarms * len(clean))
         return max(0.0, float(scores[allowed])) if allowed < len(scores) else 0.0
 
     # -- predict -------------------------------------------------------------------------------------------------------
 
-    def _find(self, scene: Scene) -> _Find:
+    def _votes(self, scene: Scene) -> Votes:
+        return voted(scene.grid(self._reach), self.weights_, self.backend)
+
+    def _finds(self, scene: Scene, votes: Votes) -> Finds:
         assert self.members_ is not None
-        votes = voted(scene.grid(self._reach), self.weights_, self.backend)
-        middles, edges, scores = peaks(votes.heads, self.anchors_, _APART, self.boxes)
-        middles = middles - self._reach
-        numbers = _numbers(votes, scene)
-        taken = np.zeros((len(scores), len(scene.positions)), np.bool_)
-        for row, middle, edge in zip(taken, middles, edges, strict=True):
-            inside = np.flatnonzero(_within(scene.positions, middle, edge))
-            if len(inside):
-                row[inside[self.members_(numbers[inside])]] = True
         lowest = max(float(self.weights_[f"head{number}.bias"][0]) for number in range(len(self.kernels)))
-        found = taken.any(axis=1)
-        return _Find(
-            votes, middles[found], edges[found], scores[found], taken[found], float(scores[0]) if len(scores) else lowest
-        )
+        return Finds.of(votes, scene, self._reach, self.anchors_, self.members_, most=self.boxes, lowest=lowest)
 
     def _judge(self, sample: Sample, workdir: Path | None) -> Result:
         assert self._look is not None and self.oddness_ is not None
         points = points_of(sample)
         surface = self._look(sample, cache=workdir)
         scene = Scene.of(surface, self.oddness_(surface)).scaled(*self.scale_.T)
-        find = self._find(scene)
-        boxes = np.array([span(points[row[surface.went]]) for row in find.taken], np.float64).reshape(-1, 2, 3)
-        chosen = kept(boxes, find.scores, self.overlap, self.boxes)
-        listed = [_box(boxes[number], float(find.scores[number])) for number in chosen]
-        values = self._map(scene, find)
+        votes = self._votes(scene)
+        finds = self._finds(scene, votes)
+        boxes = np.array([span(points[row[surface.went]]) for row in finds.taken], np.float64).reshape(-1, 2, 3)
+        chosen = kept(boxes, finds.scores, self.overlap, self.boxes)
+        listed = [_box(boxes[number], float(finds.scores[number])) for number in chosen]
+        values = self._map(scene, finds)
         return Result(
             id=sample.id,
-            score=find.score,
+            score=finds.best,
             map=values,
             spread=surface.seen.spread,
             boxes=tuple(box for box in listed if box.score > self.threshold_),
             evidence={
                 "patch": tuple(surface.seen.places[int(values.argmax())].tolist()),
-                "best": listed[0] if listed else None, "threshold": self.threshold_, "active": find.votes.active,
+                "best": listed[0] if listed else None, "threshold": self.threshold_, "active": votes.active,
             },
         )  # fmt: skip
 
-    def _map(self, scene: Scene, find: _Find) -> Array:
+    def _map(self, scene: Scene, finds: Finds) -> Array:
         """Half how odd a place is, 1 at the upper quantile of good ones, half how well it lies in a cube with a high score."""
         middle, upper = self.levels_.T
         odd = ((scene.odd - middle) / (upper - middle)).max(axis=1)
-        near = np.zeros(len(odd))
-        for centre, edge, score in zip(find.middles, find.edges, find.scores, strict=True):
-            inside = _within(scene.positions, centre, edge)
-            ways = ((scene.positions[inside] - centre) ** 2).sum(axis=1)
-            near[inside] = np.maximum(near[inside], np.exp(-2 * ways / edge**2) / (1 + np.exp(-score)))
-        return np.asarray((odd + near) / 2, np.float32)
+        return np.asarray((odd + finds.nearness(scene.positions)) / 2, np.float32)
 
     # -- model file ----------------------------------------------------------------------------------------------------
 
@@ -337,7 +295,7 @@ class Vote3Deep(Detector):
 
     def _restore(self, state: State) -> None:
         gauge, cut, threshold, trained = (state.fact(name) for name in ("gauge", "cut", "threshold", "trained"))
-        anchors, members = state.array("anchors", (3,)), state.array("members", (3 * (1 + len(WAYS)) + 1,))
+        anchors, members = state.array("anchors", (3,)), state.array("members", (TERMS * (1 + len(WAYS)) + 1,))
         scale, levels = state.array("scale", (len(FEATURES), 2)), state.array("levels", (len(WAYS), 2))
         if (
             not all(isinstance(number, float) and np.isfinite(number) for number in (cut, threshold))
@@ -366,16 +324,6 @@ class Vote3Deep(Detector):
         ]  # fmt: skip
 
 
-def _numbers(votes: Votes, scene: Scene) -> Array:
-    """What tells whether a place belongs: whether its cell does, and how odd it is in each way, (P, 4)."""
-    return np.column_stack([votes.members[scene.owners], scene.odd])
-
-
-def _within(positions: Array, middle: Array, edge: float) -> Array:
-    """Which places lie in a cube, or a little beside it, (P,) bool."""
-    return np.asarray((np.abs(positions - middle) <= edge / 2 * _WIDER + _MORE).all(axis=1))
-
-
 def _box(corners: Array, score: float) -> Box:
     low, high = corners.tolist()
     return Box(low=tuple(low), high=tuple(high), score=score)
@@ -384,6 +332,13 @@ def _box(corners: Array, score: float) -> Box:
 def _levels(odd: Array) -> Array:
     middle, upper = np.quantile(odd, (_MIDDLE, _UPPER), axis=0)
     return np.stack([middle, np.maximum(upper, middle + 1e-3)], axis=1)
+
+
+def _anchors(scenes: Sequence[Scene]) -> tuple[float, ...]:
+    edges = np.concatenate([scene.boxes[2] for scene in scenes]).tolist()
+    if not edges:
+        raise BadField("no box or made defect has enough points in it to learn from; look at the boxes, or raise made or most")
+    return learned(edges)
 
 
 def _moments(values: Array) -> Array:
