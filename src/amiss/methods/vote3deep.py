@@ -127,11 +127,12 @@ class Vote3Deep(Detector):
         check_device(self.device)  # says what to install before anything is read
         parts = in_sequence(samples)
         good, labelled = self._sorted(parts, truths)
+        for sample in (*good, *(sample for sample, _ in labelled)):
+            self._check_modality(sample)
         rng = self.rng()
         self._look = Looker(Gauge.of(good, self.cells, self.most))
         surfaces = []
         for number, sample in enumerate(good):
-            self._check_modality(sample)
             surfaces.append(self._look(sample, cache=workdir))
             progress("reading good parts", number + 1, len(good))
         self.oddness_ = Oddness.of(surfaces, self.bank)
@@ -192,7 +193,6 @@ class Vote3Deep(Detector):
     def _labelled(self, sample: Sample, truth: Truth) -> Scene:
         """A cloud whose defects somebody put boxes about; where its points are marked, only those in a box belong."""
         assert self._look is not None and self.oddness_ is not None
-        self._check_modality(sample)
         try:
             marks = boxed(points_of(sample), [(box.low, box.high) for box in truth.boxes], truth.point_mask)
         except BadField as error:
