@@ -37,7 +37,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def small(**fields: Any) -> Vote3Deep:
-    return Vote3Deep(**{**Vote3Deep.quick, "made": 2, "steps": 30, **fields})
+    return Vote3Deep(**{**Vote3Deep.quick, "made": 2, "steps": 30, "side": 16, "kernels": (1, 3, 5), **fields})
 
 
 def box(sample: Sample, marked: Array) -> Box:
@@ -50,6 +50,7 @@ def truth(sample: Sample, marked: Array) -> Truth:
     return Truth(label=True, kind="bump", boxes=(box(sample, marked),))
 
 
+BROAD: dict[str, Any] = {"made": 0, "side": 22, "kernels": (3, 5, 7)}  # heads that see a whole bump
 LABELLED = [truth(*one) for one in bad_clouds(6, seed=300, points=2000)]
 SHOWN = [sample for sample, _ in bad_clouds(6, seed=300, points=2000)]
 KNOWN = [Truth(label=False)] * len(GOOD) + LABELLED
@@ -71,7 +72,7 @@ class Progress:
 @pytest.fixture(scope="module")
 def shown() -> Vote3Deep:
     """Trained on bumps that somebody put boxes about."""
-    return small(made=0, steps=150, batch=4).fit([*GOOD, *SHOWN], KNOWN)
+    return small(**BROAD, steps=120, batch=3).fit([*GOOD, *SHOWN], KNOWN)
 
 
 @pytest.fixture(scope="module")
@@ -89,15 +90,18 @@ def test_bumps_like_those_that_were_labelled_are_found_in_boxes_and_good_parts_h
 
 
 def test_training_puts_better_boxes_about_bumps_than_the_untrained_twin_does(shown: Vote3Deep) -> None:
-    twin = small(made=0, steps=0).fit([*GOOD, *SHOWN], KNOWN)
+    twin = small(**BROAD, steps=0).fit([*GOOD, *SHOWN], KNOWN)
     ill = bad_clouds(6, seed=500, points=2000)
     clouds = [*good_clouds(4, seed=7, points=2000), *(sample for sample, _ in ill)]
     truths = [*[()] * 4, *[(box(*one),) for one in ill]]
-    trained, untrained = (
-        average_precision([result.boxes for result in detector.predict(clouds)], truths, iou=0.4) for detector in (shown, twin)
-    )
+
+    def precision(detector: Vote3Deep) -> float:
+        found = [result.boxes for result in detector.predict(clouds)]
+        return float(np.mean([average_precision(found, truths, iou=iou) for iou in (0.25, 0.4, 0.5)]))
+
+    trained, untrained = precision(shown), precision(twin)
     assert trained > untrained + 0.1
-    assert shown.trained_["steps"] == 150 and shown.trained_["loss"] < 2.5
+    assert shown.trained_["steps"] == 120 and shown.trained_["loss"] < 3
     assert twin.trained_ == {"steps": 0, "loss": None}
 
 
@@ -125,10 +129,7 @@ def test_no_more_boxes_are_given_than_asked_for_and_none_below_the_threshold(fit
 
 def test_both_backends_find_the_same(shown: Vote3Deep) -> None:
     state, samples = shown.state(), [sample for sample, _ in BAD[:2]]
-    vote, dense = (
-        list(small(made=0, steps=150, batch=4, backend=backend).restore(state).predict(samples))
-        for backend in ("vote", "dense")
-    )
+    vote, dense = (list(small(**BROAD, backend=backend).restore(state).predict(samples)) for backend in ("vote", "dense"))
     for one, other in zip(vote, dense, strict=True):
         assert one.score == pytest.approx(other.score, abs=1e-4) and len(one.boxes) == len(other.boxes)
 

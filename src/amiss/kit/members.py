@@ -20,7 +20,7 @@ from amiss.geometry.boxes import overlaps
 Array = npt.NDArray[Any]
 
 FEWEST = 5  # places that a box is put about, and those that a peak is the mean of
-_CUTS = np.arange(-1.5, 1.01, 0.25)  # of the line's values, tried for the best boxes
+_CUTS = np.arange(-2, 2.01, 0.25)  # of the line's values, tried for the best boxes
 _ROUNDS, _RIDGE = 25, 1e-3  # of Newton's method for the logistic loss, and its weight decay
 _GOOD = 0.25  # overlap of a good box
 _POSES = 8  # in which boxes are tried: a part comes in any

@@ -72,13 +72,13 @@ class Vote3Deep(Detector):
     most: int = option(20_000, "most points looked at, so that cells may be larger", least=200)
     clouds: int = option(12, "most good clouds learned from; of more a sample is taken", least=2)
     bank: int = option(5_000, "good places kept in each bank", least=2)
-    made: int = option(24, "clouds with made defects that are trained on", least=0)
+    made: int = option(32, "clouds with made defects that are trained on", least=0)
     filters: int = option(8, "filters of a hidden layer", least=1)
     kernels: tuple[int, ...] = option(
         (5, 7, 11), "sides of the three heads' kernels, small to large", some=True, least=1, odd=True
     )
-    sparse: float = option(1e-4, "weight of the L1 penalty on what hidden layers let through", least=0)
-    steps: int = option(500, "training steps; 0 leaves the network as it was drawn", least=0)
+    sparse: float = option(0.01, "weight of the L1 penalty on what hidden layers let through", least=0)
+    steps: int = option(700, "training steps; 0 leaves the network as it was drawn", least=0)
     minutes: float | None = option(None, "end the training after so many minutes; none for no limit", above=0)
     batch: int = option(4, "pieces of clouds in a training step", least=1)
     side: int = option(28, "cells along an edge of such a piece", least=16)
