@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from amiss.contract import State
-from amiss.errors import BadModelFile
+from amiss.errors import BadModelFile, BadSample
 from amiss.geometry.cloud import Neighbours
 from amiss.kit.clouds import Gauge
 from amiss.kit.oddness import WAYS, Looker, Oddness, Surface, _spread
@@ -64,6 +64,14 @@ def test_a_good_cloud_is_measured_against_all_but_itself(surfaces: list[Surface]
 def test_banks_have_as_many_places_of_every_good_cloud(oddness: Oddness) -> None:
     for bank in oddness.banks:
         assert np.bincount(bank.rows[:, 0]).tolist() == [500, 500, 500]
+
+
+def test_a_point_far_off_is_refused_before_a_grid_fills_the_memory(look: Looker) -> None:
+    (sample,) = good_clouds(1, seed=4)
+    assert sample.points is not None
+    stray = Sample(id="stray", points=np.concatenate([sample.points, [[4e3, 5e3, 6e3]]]).astype(np.float32))
+    with pytest.raises(BadSample, match=r"stray: it reaches over .* x .* x .* cells.*remove points far off"):
+        look(stray)
 
 
 def test_another_unit_for_all_of_them_changes_nothing(oddness: Oddness, surfaces: list[Surface]) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from amiss.contract import State
-from amiss.errors import BadModelFile
+from amiss.errors import BadModelFile, BadSample
 from amiss.geometry.cloud import Neighbours, covariances, mean_around, own_frame, thinned
 from amiss.kit.clouds import CloudExtractor, CloudFeatures, Gauge, points_of
 from amiss.kit.coreset import greedy_k_centre
@@ -32,6 +32,7 @@ WAYS = ("fine", "coarse", "rim")
 _SCALES, _AVERAGED = (3.3, 4.6), (1.8, 2.8)  # cells: radii of the descriptors, and of what they are averaged over
 _RIM, _EVENED = 3.3, 1.5  # cells: the same for rims
 _MOST = 60  # neighbours of a place, of which there is about one for each cell of surface
+_ROOM = 1.5e8  # cells of the thinning that a cloud may reach over; a grid has an eighth: 600 MB for each layer
 _LEAST = 1e-3  # distance below which two places are the same
 
 
@@ -60,9 +61,16 @@ class Looker:
         self._extract = CloudExtractor(_SCALES, 0, gauge)
 
     def __call__(self, sample: Sample, *, cache: Path | None = None) -> Surface:
-        """raises  BadSample for a cloud of too few points, or without a surface"""
+        """raises  BadSample for a cloud of too few points, without a surface, or with points too far off for a grid"""
         seen, cell = self._extract(sample, cache=cache), self.gauge.cell
         places, went = thinned(own_frame(points_of(sample)), cell)
+        room = np.ptp(places, axis=0) / cell + 1
+        if room.prod() > _ROOM:
+            lengths = " x ".join(f"{length:.0f}" for length in room)
+            raise BadSample(
+                f"{sample.id}: it reaches over {lengths} cells of {cell:.4g}, more than a grid holds; remove points far off "
+                "the part, or fit with fewer points (most)"
+            )
         near = Neighbours.around(places, cell * max(_RIM, *_AVERAGED), most=_MOST)
         spread, rim = _spread(places, near.inside(cell * _RIM), cell)
         ways = zip((*seen.layers, rim), (*_AVERAGED, _EVENED), strict=True)

@@ -146,8 +146,9 @@ class Vote3Deep(Detector):
             progress("making defects", number + 1, self.made)
         clean, spoiled = ([scene.scaled(*self.scale_.T) for scene in scenes] for scenes in (clean, spoiled))
         self.anchors_ = _anchors(spoiled)
-        held = spoiled[::_HELD] if len(spoiled) >= _HELD else spoiled
-        seen = [scene for scene in spoiled if len(spoiled) < _HELD or not any(scene is other for other in held)]
+        few = len(spoiled) < _HELD
+        held = spoiled if few else spoiled[::_HELD]
+        seen = [scene for number, scene in enumerate(spoiled) if few or number % _HELD]
         told = {name: value for name, value in self.fields().items() if name not in _NOT_TRAINING}
         told["data"] = _digest(parts, truths)
         checkpoint = None if workdir is None or not self.steps else checkpoint_file(workdir, self.name, told["data"], told)
