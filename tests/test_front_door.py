@@ -11,6 +11,7 @@ import amiss
 from amiss.errors import BadField, BadModelFile, BadSample, UnreadableFile
 from amiss.model import Model
 from amiss.types import Sample
+from tests.clouds import good_clouds
 
 
 def test_the_front_door_shows_what_is_public_and_nothing_else() -> None:
@@ -92,15 +93,21 @@ def test_a_preset_sets_fields_and_named_fields_override_it() -> None:
 
 def test_every_preset_of_every_method_can_be_built_and_fitted() -> None:
     from amiss import catalog
-    from amiss.data import toys
 
     for name in catalog.DETECTORS:
         kind = catalog.resolve("detector", name)
-        short = {"steps": 1} if kind.trained else {}
-        for preset in kind.presets:
-            good = toys.samples(0, max(2, kind.least), "texture", (64, 64))
-            detector = amiss.detector(name, preset=preset, **short).fit(good)
-            assert np.isfinite([r.score for r in detector.predict(toys.samples(1, 2, "texture", (64, 64)))]).all()
+        for preset, settings in kind.presets.items():
+            short = {"steps": 1} if kind.trained or settings.get("steps") else {}
+            for modality in kind.sees & {"image", "points"}:
+                good, judged = (_made(modality, seed, max(2, kind.least)) for seed in (0, 1))
+                detector = amiss.detector(name, preset=preset, **short).fit(good)
+                assert np.isfinite([result.score for result in detector.predict(judged)]).all()
+
+
+def _made(modality: str, seed: int, count: int) -> list[Sample]:
+    from amiss.data import toys
+
+    return good_clouds(count, seed, 2000) if modality == "points" else toys.samples(seed, count, "texture", (64, 64))
 
 
 def test_the_package_runs_as_a_module() -> None:

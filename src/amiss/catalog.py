@@ -17,6 +17,7 @@ DETECTORS = {
     "musc_v2": "amiss.methods.musc_v2:MuScV2",
     "sinbad": "amiss.methods.sinbad:SINBAD",
     "ulsad": "amiss.methods.ulsad:ULSAD",
+    "glfm": "amiss.methods.glfm:GLFM",
     "ensemble": "amiss.methods.ensemble:Ensemble",
 }
 DATASETS = {  # the more particular a layout, the later it stands: a foreign root is named after the last that fits

@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 _LOOKED_AT = 25  # good clouds that the gauge is learned from
 _ODD = 2.0  # times larger or smaller than any good cloud, from which on a scan is named
 _FITTED = 3.0  # cells, the radius of what a normal is fitted to
+_LEANT = (2.2, 3.5)  # cells, the radii of what a place may lean from
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Gauge:
 class CloudFeatures:
     """What is seen of one cloud.
 
-    layers  one (P, 33) array of descriptors a scale; (P, 66) with changes
+    layers  one (P, 33) array of descriptors a scale; (P, 66) with changes; a last one (P, 4) with leans
     places, normals  (P, 3) float32, in the cloud's own coordinates     rim  (P,) bool, near the rim of a scan from one side
     spread  the way back to all points     doubts  what is odd about its scale
     """
@@ -101,12 +102,14 @@ class CloudFeatures:
 class CloudExtractor:
     """FPFH at several scales, averaged over neighbours, with an optional cache on disk."""
 
-    def __init__(self, scales: tuple[float, ...], averaged: float, gauge: Gauge, *, changes: bool = False):
+    def __init__(self, scales: tuple[float, ...], averaged: float, gauge: Gauge, *, changes: bool = False, leans: bool = False):
         """scales  radii that a descriptor looks at     averaged  radius that it is averaged over, 0 for none; all in cells
         changes  whether the most that it changes by within that radius is joined to it
+        leans   whether how far what lies around a place leans away from it is measured too
         """
         self.scales, self.averaged, self.gauge, self.changes = scales, averaged, gauge, changes
-        self._names = [f"scale{number}" for number in range(len(scales))]
+        self._leant = _LEANT if leans else ()
+        self._names = [f"scale{number}" for number in range(len(scales))] + ["lean"] * leans
 
     def __call__(self, sample: Sample, *, cache: Path | None = None) -> CloudFeatures:
         """Descriptors of one sample that has points; a scan whose scale does not fit the good ones is named in the log.
@@ -118,7 +121,7 @@ class CloudExtractor:
         doubts = _named(sample, self.gauge.doubts, points)
         for doubt in doubts:
             log.warning("%s: %s", sample.id, doubt)
-        told = f"fpfh {self.scales} {self.averaged} {self.changes} {self.gauge.cell!r}"
+        told = f"fpfh {self.scales} {self.averaged} {self.changes} {self._leant} {self.gauge.cell!r}"
         path = (
             None
             if cache is None
@@ -136,17 +139,34 @@ class CloudExtractor:
         """Descriptors by scale, and places."""
         cell, origin = self.gauge.cell, points.mean(axis=0, dtype=np.float64)
         places = averaged(points - origin, thinned(own_frame(points), cell)[1])
-        near = Neighbours.around(places, cell * max(*self.scales, self.averaged, _FITTED))
+        near = Neighbours.around(places, cell * max(*self.scales, *self._leant, self.averaged, _FITTED))
         directions = normals(places, near.inside(cell * _FITTED))
         found = {"places": (places + origin).astype(np.float32), "normals": directions.astype(np.float32)}
         found["rim"] = rims(places, directions, near, cell, cell * max(self.scales))
         close = near.inside(cell * self.averaged, least=0)
-        for name, radius in zip(self._names, self.scales, strict=True):
+        for name, radius in zip(self._names, self.scales, strict=False):  # leans have the last name
             descriptors = fpfh(places, directions, near.inside(cell * radius))
             found[name] = mean_around(descriptors, close) if self.averaged else descriptors
             if self.changes:
                 found[name] = np.concatenate([found[name], most_change(descriptors, close)], axis=1)
+        if self._leant:
+            leans = [lean(places, directions, near.inside(cell * radius), cell * radius) for radius in self._leant]
+            found["lean"] = mean_around(np.concatenate(leans, axis=1), close)
         return found
+
+
+def lean(points: Array, directions: Array, near: Neighbours, radius: float) -> Array:
+    """How far the mean of what lies within a radius is from each point: along its normal, and across it; in radii, (P, 2).
+
+    Across it is nothing inside an even surface and much at a rim, be it of a hole or of the scan, which FPFH hardly sees:
+    what is not there turns no normal. Along it is the bend.
+
+    points  (P, 3) about the origin     directions  (P, 3) unit normals     near  those within the radius
+    """
+    away = (mean_around(points, near) - points) / radius
+    along = np.einsum("ni,ni->n", away, directions)
+    across = np.linalg.norm(away - along[:, None] * directions, axis=1)
+    return np.stack([along, across], axis=1).astype(np.float32)
 
 
 def most_change(descriptors: Array, near: Neighbours) -> Array:
