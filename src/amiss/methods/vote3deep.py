@@ -58,7 +58,7 @@ class Vote3Deep(Detector):
     name: ClassVar[str] = "vote3deep"
     paper: ClassVar[str] = "Engelcke et al., ICRA 2017, https://arxiv.org/abs/1609.06666"
     sees: ClassVar[frozenset[str]] = frozenset({"points"})
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"fast": {"made": 16, "steps": 200}}
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"fast": {"made": 16, "steps": 300}}
     quick: ClassVar[dict[str, Any]] = {
         "most": 3000, "bank": 600, "made": 4, "steps": 40, "batch": 2, "side": 22, "kernels": (3, 5, 7),
     }  # fmt: skip
