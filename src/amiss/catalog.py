@@ -10,6 +10,7 @@ from amiss.fields import unknown
 DETECTORS = {
     "patchcore": "amiss.methods.patchcore:PatchCore",
     "ismp": "amiss.methods.ismp:ISMP",
+    "vote3deep": "amiss.methods.vote3deep:Vote3Deep",
     "padim": "amiss.methods.padim:PaDiM",
     "spade": "amiss.methods.spade:SPADE",
     "rad": "amiss.methods.rad:RAD",
