@@ -52,7 +52,7 @@ def test_leans_are_a_layer_of_their_own_that_neither_pose_nor_unit_changes() -> 
     gauge = Gauge.of(good_clouds(2), 2.0, 20_000)
     here = CloudExtractor((3.5, 5.0), 2.2, gauge, lean=1)(Sample(id="here", points=points.astype(np.float32)))
     moved = 1000 * turned(points, np.random.default_rng(1))
-    large = Gauge(1000 * gauge.cell, 1000 * gauge.low, 1000 * gauge.high)
+    large = Gauge(1000 * gauge.cell, 1000 * gauge.spacing, 1000 * gauge.low, 1000 * gauge.high)
     there = CloudExtractor((3.5, 5.0), 2.2, large, lean=1)(Sample(id="there", points=moved.astype(np.float32)))
     assert [layer.shape[1] for layer in here.layers] == [33, 33, 4]
     far = np.abs(np.sort(here.layers[-1], axis=0) - np.sort(there.layers[-1], axis=0))

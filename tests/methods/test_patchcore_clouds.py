@@ -216,7 +216,7 @@ def test_a_bank_that_is_said_to_be_of_impossibly_many_whole_parts_is_refused(fit
         PatchCore(places=1000).restore(State(state.arrays, state.facts | {"whole": whole}, state.graphs))
 
 
-@pytest.mark.parametrize("gauge", [None, {"cell": 0.0, "low": 1.0, "high": 1.0}, {"cell": "1"}], ids=str)
+@pytest.mark.parametrize("gauge", [None, {"cell": 0.0, "spacing": 1.0, "low": 1.0, "high": 1.0}, {"cell": "1"}], ids=str)
 def test_a_gauge_that_is_none_is_refused(fitted: PatchCore, gauge: Any) -> None:
     state = fitted.state()
     with pytest.raises(BadModelFile, match="gauge"):

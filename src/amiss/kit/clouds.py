@@ -35,16 +35,21 @@ log = logging.getLogger(__name__)
 _LOOKED_AT = 25  # good clouds that the gauge is learned from
 _ODD = 2.0  # times larger or smaller than any good cloud, from which on a scan is named
 _ONE_SIDED = 0.05  # share of places near a rim
-_SPARSE = 1.4  # cells between points, from which on most cells are empty
+_SPARSE = 1.4  # times as far apart as the points of good clouds, or as cells are wide, from which on a scan is named
+_MEASURES = {"cell", "spacing", "low", "high"}
 _FITTED = 3.0  # cells, the radius of what a normal is fitted to
 _LEANT = (2.2, 3.5)  # cells, the radii of what a place may lean from
 
 
 @dataclass(frozen=True)
 class Gauge:
-    """cell  edge of a thinning cell     low, high  diagonals of the smallest and the largest good cloud; all in their unit"""
+    """What clouds are measured with, in the unit of the good ones.
+
+    cell  edge of a thinning cell     spacing  of the middle good cloud     low, high  diagonals of the smallest and the largest
+    """
 
     cell: float
+    spacing: float
     low: float
     high: float
 
@@ -57,17 +62,18 @@ class Gauge:
             points = points_of(clouds[pick])
             spacings.append(_named(clouds[pick], spacing, points))
             frames.append(_named(clouds[pick], own_frame, points))
-        cell = cells * float(np.median(spacings))
+        usual = float(np.median(spacings))
+        cell = cells * usual
         while (count := float(np.median([len(thinned(frame, cell)[0]) for frame in frames]))) > most:
             cell *= 1.02 * np.sqrt(count / most)  # a surface has as many cells as the square of their edge says
         lengths = [float(np.linalg.norm(np.ptp(frame, axis=0))) for frame in frames]
-        return cls(cell, min(lengths), max(lengths))
+        return cls(cell, usual, min(lengths), max(lengths))
 
     @classmethod
     def restored(cls, fact: Any) -> Gauge:
         """From what a model file holds; raises BadModelFile where it is anything else."""
-        if not isinstance(fact, dict) or set(fact) != {"cell", "low", "high"} or not _lengths(list(fact.values())):
-            raise BadModelFile(f"its gauge is {fact!r}, wanted cell, low and high, lengths above zero; fit it again")
+        if not isinstance(fact, dict) or set(fact) != _MEASURES or not _lengths(list(fact.values())):
+            raise BadModelFile(f"its gauge is {fact!r}, wanted cell, spacing, low and high, lengths above zero; fit it again")
         return cls(**fact)
 
     def doubts(self, points: Array) -> list[str]:
@@ -79,8 +85,11 @@ class Gauge:
                 f"it is {length:.4g} across, the good ones are {self.low:.4g} to {self.high:.4g}: another unit, another part, "
                 "or background in the scan"
             )
-        if gap > _SPARSE * self.cell:
-            found.append(f"its points lie {gap:.4g} apart, the model looks at cells of {self.cell:.4g}: scan it more densely")
+        if gap > _SPARSE * max(self.spacing, self.cell):
+            found.append(
+                f"its points lie {gap:.4g} apart, those of the good ones {self.spacing:.4g}, and the model looks at cells of "
+                f"{self.cell:.4g}: scan it more densely"
+            )
         return found
 
 

@@ -67,7 +67,7 @@ class Vote3Deep(Detector):
     trained: ClassVar[bool] = True
 
     cells: float = option(
-        1.1, "edge of a thinning cell, in spacings of the good clouds; a cell of the grid is twice that", above=0
+        0.62, "edge of a thinning cell, in spacings of the good clouds; a cell of the grid is twice that", above=0
     )
     most: int = option(20_000, "most points looked at, so that cells may be larger", least=200)
     clouds: int = option(12, "most good clouds learned from; of more a sample is taken", least=2)
