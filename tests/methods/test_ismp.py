@@ -73,7 +73,7 @@ def test_saved_and_loaded_it_says_the_same(fitted: ISMP, tmp_path: Path) -> None
     assert [Model.load(tmp_path / "gear.amiss").judge(sample).score for sample in bad] == judged(fitted, bad)
 
 
-@pytest.mark.parametrize("fact", ["gauge", "usual", "rims"])
+@pytest.mark.parametrize("fact", ["gauge", "usual"])
 def test_a_fact_that_is_none_is_refused(fitted: ISMP, fact: str) -> None:
     state = fitted.state()
     with pytest.raises(BadModelFile):

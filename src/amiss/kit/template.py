@@ -132,4 +132,5 @@ class Template:
 
 def _described(cloud: CloudFeatures) -> Array:
     """Descriptors of the largest scale, (P, 33)."""
-    return np.ascontiguousarray(cloud.layers[-1][:, :WIDTH])
+    largest = next(layer for layer in reversed(cloud.layers) if layer.shape[1] >= WIDTH)
+    return np.ascontiguousarray(largest[:, :WIDTH])

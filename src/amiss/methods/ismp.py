@@ -9,8 +9,8 @@ measures something else than the paper (docs/methods/ismp.md): every branch is m
 judged without themselves (leave one out), never by the least and largest score of a test set; the global descriptor counts for
 the cloud alone, for it is the same at all of its points; coordinates are compared along the template's normals, so that the
 density of the points plays no role; without weights the local descriptor is FPFH, joined with how it changes around the place.
-A scan that cannot be registered is judged by its local form alone, and says so. Near the rim of a scan from one side its form
-says nothing to a model of whole parts, and its coordinates alone count (ours).
+A scan that cannot be registered is judged by its local form alone, and says so. The local form of a scan from one side is held
+against views of whole good clouds too (`kit/sides.py`; ours).
 `amiss methods ismp` lists the fields.
 """
 
@@ -33,8 +33,9 @@ from amiss.kit.coreset import greedy_k_centre, project
 from amiss.kit.filter import Filter
 from amiss.kit.maps import top_mean
 from amiss.kit.memory import MemoryBank
+from amiss.kit.sides import Sides
 from amiss.kit.slices import summary, views
-from amiss.kit.subset import in_sequence
+from amiss.kit.subset import Subset, in_sequence
 from amiss.kit.template import Fit, Template
 from amiss.types import Result, Sample, Truth
 
@@ -42,7 +43,7 @@ Array = npt.NDArray[Any]
 log = logging.getLogger(__name__)
 
 _MIDDLE, _UPPER = 0.5, 0.995  # quantiles of what good clouds score without themselves
-_RIMS = 0.02  # share of good clouds' places near a rim, from which on rims are known
+_HELD = 100_000  # places of views that are chosen from
 _WHOLE = 0.9  # share of the template that a scan covers, from which on it is looked at from inside
 
 
@@ -60,6 +61,8 @@ class ISMP(Detector):
     most: int = option(20_000, "most points looked at, so that cells may be larger", least=200)
     scales: tuple[float, ...] = option((2.5, 4.0, 6.0), "radii that descriptors look at, in cells", some=True, above=0)
     averaged: float = option(2.2, "radius of the neighbourhood that a descriptor is joined with, in cells", above=0)
+    lean: float = option(1.0, "weight of how far the surroundings lean to one side, before the filter; 0 for none", least=0)
+    views: int = option(8, "sides from which whole good clouds are looked at, for scans from one side; 0 for none", least=0)
     alike: float = option(0.98, "of two channels that correlate more than this one is left out; 1 keeps all", above=0, most=1)
     bank: int = option(5_000, "most places kept in the bank", least=1)
     projection: int = option(64, "dimensions for the coreset selection only", least=1)
@@ -78,7 +81,7 @@ class ISMP(Detector):
         self.template_: Template | None = None
         self.gallery_: Array = np.empty((0, 0), np.float32)  # (n, D) inside views of the good clouds
         self.levels_: Array = np.array([[0.0, 1.0], [0.0, 1.0]])  # (2, 2) quantiles of the local and the coordinate branch
-        self.rims_: bool = False  # whether good clouds have rims, so that those of a scan can be judged
+        self.sides_: MemoryBank | None = None  # what whole good clouds look like from one side
         self.usual_: float = 1.0  # mean distance of a good cloud's inside views to those of another
         self._extract: CloudExtractor | None = None
 
@@ -93,7 +96,7 @@ class ISMP(Detector):
     ) -> None:
         rng = self.rng()
         parts = in_sequence(samples)
-        self._extract = CloudExtractor(self.scales, self.averaged, Gauge.of(parts, self.cells, self.most), changes=True)
+        self._extract = self._extractor(Gauge.of(parts, self.cells, self.most))
         clouds, ids = [], []
         for done, sample in enumerate(parts, start=1):
             self._check_modality(sample)
@@ -105,15 +108,39 @@ class ISMP(Detector):
         vectors = np.concatenate(joined)
         self.filter_ = Filter.learned(vectors, self.alike)
         vectors = self.filter_(vectors)
-        picks = np.arange(len(vectors))
-        if len(vectors) > self.bank:
-            picks, _ = greedy_k_centre(project(vectors, self.projection, rng), self.bank, start=int(rng.integers(len(vectors))))
+        picks = self._choose(vectors, rng)
         rows = np.zeros((len(picks), 3), np.int32)
         rows[:, 0] = owners[picks]
         self.samples_, self.spots_ = ids, np.concatenate([cloud.places for cloud in clouds])[picks]
         self.bank_ = MemoryBank(vectors[picks], rows)
-        self.rims_ = float(np.mean([cloud.rim.mean() for cloud in clouds])) > _RIMS
+        self.sides_ = self._seen([index for index, cloud in enumerate(clouds) if not cloud.one_sided], parts, rng, progress)
         self._measure(clouds, joined, progress)
+
+    def _extractor(self, gauge: Gauge) -> CloudExtractor:
+        return CloudExtractor(self.scales, self.averaged, gauge, changes=True, lean=self.lean)
+
+    def _choose(self, vectors: Array, rng: np.random.Generator) -> Array:
+        """Indices of what a bank keeps."""
+        if len(vectors) <= self.bank:
+            return np.arange(len(vectors))
+        return greedy_k_centre(project(vectors, self.projection, rng), self.bank, start=int(rng.integers(len(vectors))))[0]
+
+    def _seen(
+        self, whole: list[int], parts: Sequence[Sample], rng: np.random.Generator, progress: Progress
+    ) -> MemoryBank | None:
+        """A bank of what whole good clouds look like from one side."""
+        assert self._extract is not None and self.filter_ is not None
+        if not self.views or not whole:
+            return None
+        sides, found = Sides(Subset(parts, whole), self.views, self._extract.gauge.cell), []
+        for done, view in enumerate(sides, start=1):
+            vectors = self.filter_(np.concatenate(self._extract(view).layers, axis=1))
+            held = min(len(vectors), _HELD // len(sides))
+            found.append(vectors[rng.choice(len(vectors), held, replace=False)])
+            progress("looking from the sides", done, len(sides))
+        vectors = np.concatenate(found)
+        picks = self._choose(vectors, rng)
+        return MemoryBank(vectors[picks], np.zeros((len(picks), 3), np.int32))
 
     def _measure(self, clouds: list[CloudFeatures], joined: list[Array], progress: Progress) -> None:
         """What good clouds score that are judged without themselves, in every branch."""
@@ -141,9 +168,10 @@ class ISMP(Detector):
         cloud = self._extract(sample, cache=workdir)
         vectors = self.filter_(np.concatenate(cloud.layers, axis=1))
         distances, nearest = self.bank_.nearest(vectors, 1)
+        if cloud.one_sided and self.sides_ is not None:
+            log.warning("%s is a scan from one side, the good ones are whole: it is held against views of them too", sample.id)
+            distances = np.minimum(distances, self.sides_.nearest(vectors, 1)[0])
         branches = {"local": self._level(0, distances[:, 0])}
-        if not self.rims_ and cloud.rim.any() and not cloud.rim.all():
-            branches["local"][cloud.rim] = np.median(branches["local"][~cloud.rim])
         fit = self.template_.fit(cloud, self.seed)
         if fit.pose.sound:
             branches["coordinates"] = self._level(1, self.template_.distances(fit.points))
@@ -193,7 +221,9 @@ class ISMP(Detector):
             "bank": self.bank_.vectors, "rows": self.bank_.rows, "spots": self.spots_, "gallery": self.gallery_,
             "levels": self.levels_, **self.filter_.arrays(), **self.template_.arrays(),
         }  # fmt: skip
-        facts = {"samples": self.samples_, "gauge": asdict(self._extract.gauge), "usual": self.usual_, "rims": self.rims_}
+        if self.sides_ is not None:
+            arrays["sides"] = self.sides_.vectors
+        facts = {"samples": self.samples_, "gauge": asdict(self._extract.gauge), "usual": self.usual_}
         return State(arrays, facts)
 
     def _restore(self, state: State) -> None:
@@ -201,21 +231,18 @@ class ISMP(Detector):
         gallery, levels = state.array("gallery", (None, None)), state.array("levels", (2, 2))
         vectors = state.array("bank", (None, None))
         rows, spots = state.array("rows", (len(vectors), 3), kind="i"), state.array("spots", (len(vectors), 3))
-        samples, rims = state.names("samples", len(gallery)), state.fact("rims")
-        if (
-            not isinstance(usual, float)
-            or not isinstance(rims, bool)
-            or usual <= 0
-            or (levels[:, 1] <= levels[:, 0]).any()
-            or not len(vectors)
-        ):
+        samples, sides = state.names("samples", len(gallery)), None
+        if "sides" in state.arrays:
+            seen = state.array("sides", (None, vectors.shape[1]))
+            sides = MemoryBank(seen, np.zeros((len(seen), 3), np.int32)) if len(seen) else None
+        if not isinstance(usual, float) or usual <= 0 or (levels[:, 1] <= levels[:, 0]).any() or not len(vectors):
             raise BadModelFile("its levels do not fit one another; fit it again")
         if not 0 <= rows[:, 0].min() <= rows[:, 0].max() < len(samples):
             raise BadModelFile("its bank names clouds that are not there; fit it again")
         self.filter_, self.template_ = Filter.restored(state), Template.restored(state, gauge.cell)
-        self._extract = CloudExtractor(self.scales, self.averaged, gauge, changes=True)
+        self._extract = self._extractor(gauge)
         self.bank_, self.spots_, self.samples_ = MemoryBank(vectors, rows), spots, samples
-        self.gallery_, self.levels_, self.usual_, self.rims_ = gallery, levels, usual, rims
+        self.gallery_, self.levels_, self.usual_, self.sides_ = gallery, levels, usual, sides
 
 
 def _levels(values: list[Array]) -> Array:
