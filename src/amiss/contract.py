@@ -204,6 +204,13 @@ class Detector(ABC):
         """A new detector with the same fields and nothing learned."""
         return type(self)(**{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
 
+    def fold(self) -> Self:
+        """A new detector that is to learn from some of the same good parts and to judge the others, which calibrates this one.
+
+        What such parts do not need may be left out of it.
+        """
+        return self.unfitted()
+
     def rng(self) -> np.random.Generator:
         """A generator that starts at the seed."""
         return np.random.default_rng(self.seed)

@@ -221,3 +221,9 @@ def test_a_gauge_that_is_none_is_refused(fitted: PatchCore, gauge: Any) -> None:
     state = fitted.state()
     with pytest.raises(BadModelFile, match="gauge"):
         PatchCore(places=1000).restore(type(state)(state.arrays, {**state.facts, "gauge": gauge}))
+
+
+def test_folds_make_no_views_where_all_good_clouds_are_whole(fitted: PatchCore) -> None:
+    assert fitted.views and fitted.fold().views == 0 and fitted.unfitted().views == fitted.views
+    halves = PatchCore(places=1000).fit([from_one_side(sample) for sample in good_clouds(2)])
+    assert halves.fold().views == halves.views

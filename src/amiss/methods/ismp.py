@@ -24,6 +24,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import Self
 
 from amiss.contract import Detector, Progress, State
 from amiss.errors import BadModelFile
@@ -84,10 +85,17 @@ class ISMP(Detector):
         self.sides_: MemoryBank | None = None  # what whole good clouds look like from one side
         self.usual_: float = 1.0  # mean distance of a good cloud's inside views to those of another
         self._extract: CloudExtractor | None = None
+        self._all_whole = False  # whether no good cloud is a scan from one side
 
     @property
     def fitted(self) -> bool:
         return self.bank_ is not None
+
+    def fold(self) -> Self:
+        new = self.unfitted()
+        if self._all_whole:
+            new.views = 0
+        return new
 
     # -- fit -----------------------------------------------------------------------------------------------------------
 
@@ -113,7 +121,9 @@ class ISMP(Detector):
         rows[:, 0] = owners[picks]
         self.samples_, self.spots_ = ids, np.concatenate([cloud.places for cloud in clouds])[picks]
         self.bank_ = MemoryBank(vectors[picks], rows)
-        self.sides_ = self._seen([index for index, cloud in enumerate(clouds) if not cloud.one_sided], parts, rng, progress)
+        whole = [index for index, cloud in enumerate(clouds) if not cloud.one_sided]
+        self._all_whole = len(whole) == len(clouds)
+        self.sides_ = self._seen(whole, parts, rng, progress)
         self._measure(clouds, joined, progress)
 
     def _extractor(self, gauge: Gauge) -> CloudExtractor:

@@ -25,6 +25,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import Self
 
 from amiss.backbones.points import PointEncoder
 from amiss.backbones.runtime import load_graph
@@ -34,10 +35,11 @@ from amiss.fields import byte_count, option
 from amiss.kit.candidates import Candidates
 from amiss.kit.clouds import CloudExtractor, Gauge
 from amiss.kit.coreset import greedy_k_centre, project
-from amiss.kit.extract import Aspect, Features, ImageExtractor
+from amiss.kit.embedding import Border, Embedding, Form, Scale
+from amiss.kit.extract import Aspect, ImageExtractor
 from amiss.kit.maps import ScoreRule, reweighted, top_mean
 from amiss.kit.memory import MemoryBank
-from amiss.kit.patches import cell_box, on_grid, places, regrid, squeeze, unfold
+from amiss.kit.patches import cell_box
 from amiss.kit.sides import Sides
 from amiss.kit.subset import Subset, in_sequence
 from amiss.kit.tokens import EncodedExtractor, balance, drawn_matrix, restored_encoder
@@ -46,8 +48,6 @@ from amiss.types import Result, Sample, Truth
 
 Array = npt.NDArray[Any]
 log = logging.getLogger(__name__)
-
-_PATCHIFY_CHANNELS = 1024  # the paper code's width of one layer and of all layers joined
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,10 @@ class PatchCore(Detector):
     grid: int | None = option(8, "stride of the patch grid; none for the finest layer's", least=1)
     size: int = option(320, "the network sees size x size pixels of area", least=32, most=4096)
     aspect: Aspect = option("keep", "keep the picture's proportions, or force a square")
-    embedding: Literal["avgpool", "patchify"] = option("avgpool", "neighbourhood mean, or the paper code's adaptive pool")
+    embedding: Form = option("avgpool", "neighbourhood mean, or the paper code's adaptive pool")
     pooling: int = option(3, "side of the neighbourhood a patch looks at, odd", least=1, odd=True)
-    border: Literal["reflect", "replicate", "zero"] = option("zero", "what lies beyond the edge of a feature grid")
-    scale: Literal["picture", "root", "mean", "unit", "none"] = option("picture", "what a layer's vectors are divided by")
+    border: Border = option("zero", "what lies beyond the edge of a feature grid")
+    scale: Scale = option("picture", "what a layer's vectors are divided by")
     coreset: float = option(1.0, "share of the patches kept in the bank", above=0, most=1)
     bank: int | None = option(5_000, "most patches kept in the bank; none for no limit", least=1)
     start: Literal["random", "first"] = option("random", "where the coreset selection starts")
@@ -136,10 +136,17 @@ class PatchCore(Detector):
         self.spots_: Array = np.empty((0, 4), np.int32)  # of the bank's patches: boxes in pictures, or points
         self.scale_: Array = np.ones(0, np.float32)
         self._extract: ImageExtractor | CloudExtractor | None = None
+        self._all_whole = False  # whether no good part is a scan from one side
 
     @property
     def fitted(self) -> bool:
         return self.bank_ is not None
+
+    def fold(self) -> Self:
+        new = self.unfitted()
+        if self._all_whole:
+            new.views = 0
+        return new
 
     # -- fit -----------------------------------------------------------------------------------------------------------
 
@@ -157,12 +164,13 @@ class PatchCore(Detector):
         self._extract = self._suited(parts, rng)
         found = self._gather(parts, rng, progress, workdir)
         self.samples_, self.sides_ = found.ids, None
+        self._all_whole = len(found.whole) == len(found.ids)
         self.scale_ = found.scale * self._balance(found, rng)
         vectors, rows, self.spots_ = self._banked(found, rng, progress)
         self.bank_ = MemoryBank(vectors, rows)
         if isinstance(self._extract, CloudExtractor) and self.views and found.whole:
             sides = Sides(Subset(parts, found.whole), self.views, self._extract.gauge.cell)
-            seen = self._gather(sides, rng, progress, workdir)
+            seen = self._gather(sides, rng, lambda _, done, total: progress("looking from the sides", done, total), workdir)
             more, where, spots = self._banked(seen, rng, progress)
             where[:, 0] += len(self.samples_)
             self.samples_, self.spots_ = [*self.samples_, *seen.ids], np.concatenate([self.spots_, spots])
@@ -273,38 +281,9 @@ class PatchCore(Detector):
             cloud = self._extract(sample, cache=cache)
             return _Patches(cloud.layers, cloud.places, (len(cloud.places),), cloud.spread, cloud.one_sided)
         features = self._extract(sample, cache=cache)
-        layers, shape = self._embed(features)
+        layers, shape = Embedding(self.grid, self.embedding, self.pooling, self.border, self.scale)(features)
         spread = GridSpread(shape=features.shape, size=features.size, sigma=self.blur)
         return _Patches(layers, np.array((*shape, *features.shape), np.int32), shape, spread)
-
-    def _embed(self, features: Features) -> tuple[list[Array], tuple[int, int]]:
-        """Locally aware patch features of every layer on one grid (section 3.1), not yet scaled across layers.
-
-        return  one (P, C_l) array a layer (one in all for `patchify`); the grid's (rows, columns)
-        """
-        shape = places(features, self.grid)
-        if self.embedding == "avgpool":
-            layers = on_grid(features, shape, pooling=self.pooling, border=self.border)
-        else:
-            unfolded = [self._unfolded(features.grid(index), shape) for index in range(len(self.layers))]
-            layers = [squeeze(np.concatenate(unfolded, axis=1), _PATCHIFY_CHANNELS)]
-        return [self._normalised(layer) for layer in layers], shape
-
-    def _normalised(self, layer: Array) -> Array:
-        """A layer's patches divided by a length, as `scale` says; by the mean over good parts only in `_scales`."""
-        if self.scale in ("mean", "none"):
-            return layer
-        lengths = np.linalg.norm(layer, axis=1, keepdims=True)
-        if self.scale == "picture":
-            lengths = lengths.mean()
-        elif self.scale == "root":
-            lengths = np.sqrt(lengths)
-        return np.asarray(layer / np.maximum(lengths, 1e-12), np.float32)
-
-    def _unfolded(self, grid: Array, shape: tuple[int, int]) -> Array:
-        """A layer's neighbourhoods as the paper's code has them: every vector in one, squeezed to a fixed width."""
-        squeezed = squeeze(unfold(grid, self.pooling, border=self.border), _PATCHIFY_CHANNELS)
-        return regrid(squeezed, shape).reshape(shape[0] * shape[1], -1)
 
     # -- predict -------------------------------------------------------------------------------------------------------
 

@@ -160,7 +160,7 @@ def _cross_fitted(
         for number, held in enumerate(folds, start=1):
             rest = np.setdiff1d(np.arange(len(parts)), held)
             shown = _named(progress, f"calibration fold {number} of {len(folds)}: ")
-            fold = detector.unfitted().fit(Subset(parts, rest), progress=shown, workdir=workdir)
+            fold = detector.fold().fit(Subset(parts, rest), progress=shown, workdir=workdir)
             scores |= zip(held.tolist(), _scores(fold, Subset(parts, held), shown, "judging", workdir), strict=True)
     return _calibration([scores[index] for index in range(len(parts))], digests, budget, how)
 
