@@ -14,7 +14,18 @@ from hypothesis.extra.numpy import arrays
 
 from amiss.errors import BadSample
 from amiss.geometry import cloud
-from amiss.geometry.cloud import Neighbours, averaged, covariances, diagonal, gap, outermost, own_frame, spacing, thinned
+from amiss.geometry.cloud import (
+    Neighbours,
+    averaged,
+    covariances,
+    diagonal,
+    gap,
+    middlemost,
+    outermost,
+    own_frame,
+    spacing,
+    thinned,
+)
 from tests.geometry import made
 
 Array = npt.NDArray[Any]
@@ -149,6 +160,18 @@ def test_of_equally_far_points_the_one_on_the_longer_tail_is_outermost_in_any_po
     points = np.array([[5.0, 0, 0], [-5, 0, 0], [4, 0, 0], [-2, -3, 0], [-2, 3, 0]])
     order = rng.permutation(5)
     assert order[outermost(moved(points[order], rng, unit))] == 0
+
+
+@given(st.integers(1, 40), seeds)
+def test_the_middlemost_of_a_group_is_its_row_nearest_to_the_mean(count: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values, groups = rng.standard_normal((count, 3)), np.unique(rng.integers(0, 5, count), return_inverse=True)[1]
+    found = middlemost(values, groups)
+    for group, row in enumerate(found.tolist()):
+        own = np.flatnonzero(groups == group)
+        ways = np.linalg.norm(values[own] - values[own].mean(axis=0), axis=1)
+        assert groups[row] == group and np.linalg.norm(values[row] - values[own].mean(axis=0)) == pytest.approx(ways.min())
+    assert len(found) == groups.max() + 1
 
 
 # -- spacing -----------------------------------------------------------------------------------------------------------

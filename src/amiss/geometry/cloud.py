@@ -134,6 +134,16 @@ def averaged(values: Array, groups: Array) -> Array:
     return means + np.stack([np.bincount(groups, column) for column in rest.T], axis=1) / counts
 
 
+def middlemost(values: Array, groups: Array) -> Array:
+    """Index of that row of each group which lies nearest to the group's mean, (M,).
+
+    values  (N, D)     groups  (N,) 0..M-1, each at least once
+    """
+    gaps = ((values - averaged(values, groups)[groups]) ** 2).sum(axis=1)
+    order = np.lexsort((gaps, groups))
+    return np.asarray(order[np.diff(groups[order], prepend=-1) > 0])
+
+
 def reduced(points: Array, most: int) -> Array:
     """The cloud itself where it has no more than so many points, else thinned until it has, (M, 3)."""
     thin, cell = points, spacing(points)

@@ -2,7 +2,8 @@
 
 A gauge is learned from the good clouds: the edge of a thinning cell, a multiple of their spacing. Every cloud is thinned to it,
 in a frame of its own, so that a denser scan of the same part, another unit for all of them, another pose or order of the
-points mean the same thing.
+points mean the same thing. A cell is stood for by one of its points, not by their mean: that has the less noise the more points
+there are, and good scans fifteen times as dense scored like defects.
 
 Horwitz, Hoshen: Back to the Feature, CVPR Workshops 2023, https://arxiv.org/abs/2203.05550, showed that FPFH needs no learning
 to find defects; descriptors at two scales, averaged over neighbours, are the recipe of Simple3D (AAAI 2026).
@@ -21,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from amiss.errors import BadModelFile, BadSample
-from amiss.geometry.cloud import Neighbours, averaged, diagonal, mean_around, normals, own_frame, spacing, thinned
+from amiss.geometry.cloud import Neighbours, diagonal, mean_around, middlemost, normals, own_frame, spacing, thinned
 from amiss.geometry.fpfh import fpfh
 from amiss.kit.extract import remember, remembered
 from amiss.kit.rims import SEEN, rims
@@ -161,7 +162,8 @@ class CloudExtractor:
     def _measured(self, points: Array) -> dict[str, Array]:
         """Descriptors by scale, and places."""
         cell, origin = self.gauge.cell, points.mean(axis=0, dtype=np.float64)
-        places = averaged(points - origin, thinned(own_frame(points), cell)[1])
+        centred = points - origin
+        places = centred[middlemost(centred, thinned(own_frame(points), cell)[1])]
         near = Neighbours.around(places, cell * max(*self.scales, *self._leant, self.averaged, _FITTED, SEEN))
         directions = normals(places, near.inside(cell * _FITTED))
         found = {"places": (places + origin).astype(np.float32), "normals": directions.astype(np.float32)}

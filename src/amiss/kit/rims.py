@@ -18,13 +18,13 @@ Array = npt.NDArray[Any]
 
 _LONG = 0.25  # extent of a rim as a share of the cloud's, from which on it is the scan's
 _LINKED = 3.0  # cells between neighbours along a rim
-SEEN = 4.0  # cells around a place in which the surface must go on: of points strewn at random some 30
+SEEN = 5.0  # cells around a place in which the surface must go on: of points strewn at random some 50
 
 
 def rims(places: Array, normals: Array, near: Neighbours, cell: float, reach: float) -> Array:
     """Which places have a long rim within reach, (P,) bool.
 
-    places, normals  (P, 3)     near  neighbours within four cells or more     cell  edge of a thinning cell
+    places, normals  (P, 3)     near  neighbours within five cells or more     cell  edge of a thinning cell
     reach  from a rim, a length
     """
     from scipy.spatial import cKDTree
