@@ -176,7 +176,9 @@ def test_a_scan_from_one_side_is_held_against_views_of_the_whole_good_ones(caplo
     np.testing.assert_array_equal(with_views.bank_.vectors, without.bank_.vectors)  # type: ignore[union-attr]
     assert (np.array(judged(with_views, judged_)) < 0.7 * np.array(judged(without, judged_))).all()
     assert "good 0 from one side is a scan from one side, the good ones are whole" in caplog.text
+    assert one(with_views, judged_[0]).evidence["one_sided"] is True
     whole = good_clouds(2, seed=2)
+    assert "one_sided" not in one(with_views, whole[0]).evidence
     assert judged(with_views, whole) == judged(without, whole)
 
 

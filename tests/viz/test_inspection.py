@@ -40,6 +40,7 @@ class Height(Detector):
     sees: ClassVar[frozenset[str]] = frozenset({"points"})
     mapped: ClassVar[bool] = True
     good: ClassVar[str] = ""
+    one_sided: ClassVar[bool] = False
 
     @property
     def fitted(self) -> bool:
@@ -57,7 +58,7 @@ class Height(Detector):
         places = points[::3]
         worst = places[places[:, 2].argmax()]
         nearest = {"sample": self.good, "point": (1.5, -2.25, 3.0), "distance": 0.125}
-        evidence = {"patch": tuple(worst.tolist()), "nearest": [nearest] if self.good else []}
+        evidence = {"patch": tuple(worst.tolist()), "nearest": [nearest] if self.good else [], "one_sided": self.one_sided}
         spread = PointSpread(places, points) if self.mapped else None
         shown = places[:, 2].copy() if self.mapped else None
         return Result(id=sample.id, score=float(worst[2]), map=shown, spread=spread, evidence=evidence)
@@ -289,3 +290,14 @@ def test_a_scan_of_a_camera_is_seen_from_it_and_a_field_of_heights_from_above() 
     eye, up = standpoint(heights)["eye"], standpoint(heights)["up"]
     assert eye is not None and eye[2] > 100 and up == pytest.approx((0, 1, 0))
     assert standpoint(Sample(id="c", points=flat)) == {}
+
+
+def test_the_report_says_where_scans_from_one_side_met_a_model_of_whole_parts(
+    scans: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Height, "one_sided", True)
+    run(scans, tmp_path / "sides")
+    assert f"{len(scans)} of the scans are from one side" in (tmp_path / "sides" / "report.html").read_text()
+    monkeypatch.setattr(Height, "one_sided", False)
+    run(scans, tmp_path / "whole")
+    assert "from one side" not in (tmp_path / "whole" / "report.html").read_text()

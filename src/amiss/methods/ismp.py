@@ -205,7 +205,7 @@ class ISMP(Detector):
                     "distance": float(distances[worst, 0]),
                 }],
                 "registered": fit.pose.sound, "fitness": fit.pose.fitness, "covered": fit.covered, "inside": odd,
-                "rim": float(cloud.rim.mean()),
+                "one_sided": cloud.one_sided and self.sides_ is not None,
                 "branches": {name: float(values.max()) for name, values in branches.items()},
             },
         )  # fmt: skip

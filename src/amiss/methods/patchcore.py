@@ -308,6 +308,7 @@ class PatchCore(Detector):
             evidence={
                 "patch": tuple(_spot(worst, patches.frame).tolist()),
                 "nearest": self._nearest(distances[worst], nearest[worst], bank),
+                **({} if bank is self.bank_ else {"one_sided": True}),
             },
         )
 

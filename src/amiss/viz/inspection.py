@@ -214,7 +214,13 @@ class _Inspector:
         calibration = self._model.calibration
         first = "this model is not calibrated, so there are scores but no verdicts; run amiss calibrate with good parts"
         warning = first if calibration is None else calibration.warning()
-        return [text for text in (warning, *(f"skipped: {reason}" for reason in self.skipped.values())) if text]
+        sides = sum(bool(result.evidence.get("one_sided")) for result in self.results)
+        partial = (
+            f"{sides} of the scans are from one side and the good ones were whole: they score higher than whole ones do, so "
+            "their verdicts are too strict; fit on good scans taken as these were"
+        )
+        notes = (warning, partial if sides else None, *(f"skipped: {reason}" for reason in self.skipped.values()))
+        return [text for text in notes if text]
 
 
 class _Worst:
