@@ -281,9 +281,13 @@ class PatchCore(Detector):
             cloud = self._extract(sample, cache=cache)
             return _Patches(cloud.layers, cloud.places, (len(cloud.places),), cloud.spread, cloud.one_sided)
         features = self._extract(sample, cache=cache)
-        layers, shape = Embedding(self.grid, self.embedding, self.pooling, self.border, self.scale)(features)
+        layers, shape = self._embed(features)
         spread = GridSpread(shape=features.shape, size=features.size, sigma=self.blur)
         return _Patches(layers, np.array((*shape, *features.shape), np.int32), shape, spread)
+
+    @property
+    def _embed(self) -> Embedding:
+        return Embedding(self.grid, self.embedding, self.pooling, self.border, self.scale)
 
     # -- predict -------------------------------------------------------------------------------------------------------
 
