@@ -172,6 +172,9 @@ def test_the_middlemost_of_a_group_is_its_row_nearest_to_the_mean(count: int, se
         ways = np.linalg.norm(values[own] - values[own].mean(axis=0), axis=1)
         assert groups[row] == group and np.linalg.norm(values[row] - values[own].mean(axis=0)) == pytest.approx(ways.min())
     assert len(found) == groups.max() + 1
+    two = middlemost(values, groups, 2)
+    assert np.bincount(groups[two]).tolist() == np.minimum(np.bincount(groups), 2).tolist()
+    assert set(found.tolist()) <= set(two.tolist()) and len(set(two.tolist())) == len(two)
 
 
 # -- spacing -----------------------------------------------------------------------------------------------------------

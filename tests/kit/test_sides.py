@@ -23,7 +23,7 @@ def test_directions_are_unit_vectors_spread_all_around() -> None:
 def test_a_view_is_a_part_of_its_cloud_and_all_views_together_are_nearly_all_of_it() -> None:
     (cloud,) = good_clouds(1)
     assert cloud.points is not None
-    views = list(Sides([cloud], 8, 0.1))
+    views = list(Sides([cloud], 8, 0.05))
     known = {point.tobytes() for point in cloud.points}
     seen = [{point.tobytes() for point in view.points} for view in views if view.points is not None]
     assert len(seen) == 8 and all(0.2 < len(one) / len(known) < 0.75 and one <= known for one in seen)
@@ -39,6 +39,12 @@ def test_the_same_points_are_seen_in_any_pose_and_unit() -> None:
     for here, view in zip(Sides([cloud], 4, 0.1), there, strict=True):
         assert here.points is not None and view.points is not None
         assert abs(len(here.points) - len(view.points)) < 0.02 * len(here.points)
+
+
+def test_a_view_of_a_dense_cloud_has_a_few_points_of_every_cell() -> None:
+    (cloud,) = good_clouds(1, points=20_000)
+    for view in Sides([cloud], 2, 0.5):
+        assert view.points is not None and 100 < len(view.points) < 1500
 
 
 def test_of_many_clouds_eight_are_looked_at_from_first_to_last() -> None:

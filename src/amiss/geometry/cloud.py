@@ -134,14 +134,16 @@ def averaged(values: Array, groups: Array) -> Array:
     return means + np.stack([np.bincount(groups, column) for column in rest.T], axis=1) / counts
 
 
-def middlemost(values: Array, groups: Array) -> Array:
-    """Index of that row of each group which lies nearest to the group's mean, (M,).
+def middlemost(values: Array, groups: Array, most: int = 1) -> Array:
+    """Indices of the rows of each group that lie nearest to its mean, so many or all it has; group by group, nearest first.
 
     values  (N, D)     groups  (N,) 0..M-1, each at least once
     """
     gaps = ((values - averaged(values, groups)[groups]) ** 2).sum(axis=1)
     order = np.lexsort((gaps, groups))
-    return np.asarray(order[np.diff(groups[order], prepend=-1) > 0])
+    counts = np.bincount(groups)
+    ranks = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.asarray(order[ranks < most])
 
 
 def reduced(points: Array, most: int) -> Array:
