@@ -413,7 +413,18 @@ SOURCE = Path(artifact.__file__).parent
 RESTRICTED = SOURCE / "backbones" / "weights.py"
 MAY_IMPORT = {RESTRICTED: {"pickle"}} | {
     SOURCE / path: {"torch"}
-    for path in ("backbones/export.py", "backbones/timm_taps.py", "kit/training.py", "kit/graphs.py", "kit/reconstruction.py")
+    for path in (
+        "backbones/export.py",
+        "backbones/timm_taps.py",
+        "backbones/point_mae.py",
+        "kit/training.py",
+        "kit/graphs.py",
+        "kit/reconstruction.py",
+        "kit/adaptation.py",
+        "kit/encoders.py",
+        "kit/masked_points.py",
+        "kit/voting_net.py",
+    )
 }
 SERIALISERS = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "torch"}
 FORBIDDEN = {*(f"pickle.{name}" for name in ("load", "loads", "dump", "dumps", "Unpickler"))}

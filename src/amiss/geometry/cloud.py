@@ -19,6 +19,7 @@ Array = npt.NDArray[Any]
 
 _LINE = 1e-6  # deviation along the second principal axis, as a share of the first, below which points lie on a line
 _ROUNDED = 4.0  # the same, in steps of the numbers that the coordinates are given in
+_ALONG = np.array((0.48, 0.6, 0.64))  # a direction that no axis of a part is likely to have
 _AROUND = 8  # other places that the spacing is found from
 _ASKED = 20_000  # points whose nearest neighbours tell the spacing
 _BLOCK = 1 << 20  # pairs of points looked at together
@@ -134,16 +135,18 @@ def averaged(values: Array, groups: Array) -> Array:
     return means + np.stack([np.bincount(groups, column) for column in rest.T], axis=1) / counts
 
 
-def middlemost(values: Array, groups: Array, most: int = 1) -> Array:
-    """Indices of the rows of each group that lie nearest to its mean, so many or all it has; group by group, nearest first.
+def middlemost(frame: Array, groups: Array, most: int = 1) -> Array:
+    """Indices of those points of each group that lie in the middle of it along a fixed direction, so many or all it has.
 
-    values  (N, D)     groups  (N,) 0..M-1, each at least once
+    Of two points none is nearer to their mean, and rounding would choose; along a line one comes first.
+
+    frame  (N, 3) in the cloud's own frame     groups  (N,) 0..M-1, each at least once     return  group by group
     """
-    gaps = ((values - averaged(values, groups)[groups]) ** 2).sum(axis=1)
-    order = np.lexsort((gaps, groups))
+    order = np.lexsort((frame @ _ALONG, groups))
     counts = np.bincount(groups)
     ranks = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.asarray(order[ranks < most])
+    off = ranks - np.repeat((counts - 1) // 2, counts)  # 0 in the middle, the lower one of two
+    return np.asarray(order[(off >= -((most - 1) // 2)) & (off <= most // 2)])
 
 
 def reduced(points: Array, most: int) -> Array:

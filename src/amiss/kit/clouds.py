@@ -162,8 +162,8 @@ class CloudExtractor:
     def _measured(self, points: Array) -> dict[str, Array]:
         """Descriptors by scale, and places."""
         cell, origin = self.gauge.cell, points.mean(axis=0, dtype=np.float64)
-        centred = points - origin
-        places = centred[middlemost(centred, thinned(own_frame(points), cell)[1])]
+        frame = own_frame(points)
+        places = points[middlemost(frame, thinned(frame, cell)[1])] - origin
         near = Neighbours.around(places, cell * max(*self.scales, *self._leant, self.averaged, _FITTED, SEEN))
         directions = normals(places, near.inside(cell * _FITTED))
         found = {"places": (places + origin).astype(np.float32), "normals": directions.astype(np.float32)}
