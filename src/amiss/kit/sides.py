@@ -21,6 +21,8 @@ from amiss.types import Sample
 
 Array = npt.NDArray[Any]
 
+HELD_AGAINST_VIEWS = "%s is a scan from one side, the good ones are whole: it is held against views of them too"  # for the log
+
 _CLOUDS = 8  # that are looked at: more are alike
 _EACH = 4  # points of a cell that views have: of a million points all are of no use
 _FAR = 3.0  # diagonals from the middle of a cloud to the eye

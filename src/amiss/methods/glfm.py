@@ -7,9 +7,9 @@ What we follow: the three stages. I: defects are made by stretching good clouds,
 with focal and Dice loss. II: a bank of global descriptors, whose centres divide the good clouds, and a bank of local ones for
 each centre, reduced by greedy k-centre selection. III: a cloud goes to the nearest centre, its places score their distance to
 the nearest local feature there.
-Where we differ: the descriptors are FPFH at two scales and how far the surroundings lean (`kit/clouds.py`), not Point-MAE's
-tokens, so that nothing need be learned; stage I is layers on top of them, and off by default (`steps`), because they are no
-better for it on made parts (docs/methods/glfm.md). The global descriptor holds sides and distances too. Where the two nearest
+Where we differ: the descriptors are FPFH at several scales and how far the surroundings lean (`kit/clouds.py`), not Point-MAE's
+tokens, so that nothing need be learned; stage I is layers on top of them, and off by default (`steps`), because no gain
+on made parts was measured (docs/methods/glfm.md). The global descriptor holds sides and distances too. Where the two nearest
 centres are about as near both banks answer (`soft`); a cloud that is unlike every good one is routed by its places. The number
 of centres is found (`centres`). A cloud's score is the mean of the top share of places; `score = mean` is the paper's.
 """
@@ -47,20 +47,19 @@ Array = npt.NDArray[Any]
 log = logging.getLogger(__name__)
 
 _ASKED = 500  # places that tell which bank a cloud belongs to
-_RIMS = 0.02  # share of good clouds' places near a rim, from which on rims are known
 _SHARES = Ranges(share=(0.002, 0.02))  # of a cloud's points in a made defect: parts with small ones have to be found too
 _NOT_TRAINING = ("steps", "minutes", "device", "threads", "centres", "clustering", "bank", "soft", "score", "top", "adapted")
 
 
 @dataclass(frozen=True)
 class _Gathered:
-    """What one pass over the good clouds yields: local features, what each cloud is like as a whole, how much of it lies near
-    the rim of a scan from one side, ids, digests and places.
+    """What one pass over the good clouds yields: local features, what each cloud is like as a whole, whether it is a scan
+    from one side, ids, digests and places.
     """
 
     candidates: Candidates
     wholes: list[list[Array]]
-    rims: list[float]
+    sides: list[bool]
     ids: list[str]
     digests: list[str]
     places: list[Array]
@@ -143,7 +142,7 @@ class GLFM(Detector):
         checkpoint = None
         if self.steps:
             checkpoint = self._adapt(parts, found, progress, workdir)
-        rows[:, 2], self.rims_ = member[rows[:, 0]], float(np.mean(found.rims)) > _RIMS
+        rows[:, 2], self.rims_ = member[rows[:, 0]], any(found.sides)
         self.banks_ = self._banks(vectors, rows, rng, progress)
         self.samples_ = found.ids
         kept = np.concatenate([bank.rows for bank in self.banks_])
@@ -166,7 +165,7 @@ class GLFM(Detector):
         """Each good cloud read once."""
         assert self._extract is not None
         candidates = Candidates(0, rng)
-        wholes, rims, ids, digests, places = [], [], [], [], []
+        wholes, sides, ids, digests, places = [], [], [], [], []
         for index, sample in enumerate(parts):
             self._check_modality(sample)
             features = self._extract(sample, cache=cache)
@@ -177,7 +176,7 @@ class GLFM(Detector):
             rows[:, 0], rows[:, 1] = index, np.arange(len(rows))
             candidates.add(local, rows)
             wholes.append(self._whole(local, features))
-            rims.append(float(features.rim.mean()))
+            sides.append(features.one_sided)
             ids.append(sample.id)
             digests.append(sample.digest)
             places.append(features.places)
@@ -187,7 +186,7 @@ class GLFM(Detector):
                 "memory = %s holds %d of %d places; the banks are chosen from a uniform sample of them",
                 self.memory, len(candidates.rows()), candidates.seen,
             )  # fmt: skip
-        return _Gathered(candidates, wholes, rims, ids, digests, places)
+        return _Gathered(candidates, wholes, sides, ids, digests, places)
 
     def _capacity(self, channels: int) -> int:
         """How many candidates the budget holds: each, what the network adds, its copy and projections, and bookkeeping."""
@@ -290,7 +289,7 @@ class GLFM(Detector):
         found = [self.banks_[centre].nearest(vectors) for centre in route.used]
         distances, nearest = (np.stack([answer[part][:, 0] for answer in found]) for part in (0, 1))  # (banks, P)
         answered = distances.argmin(axis=0)
-        scores = self._quiet(distances.min(axis=0), features.rim)
+        scores = self._quiet(distances.min(axis=0), features)
         worst = int(scores.argmax())
         bank = route.used[int(answered[worst])]
         return Result(
@@ -318,9 +317,10 @@ class GLFM(Detector):
         some = self._joined(local[np.unique(np.linspace(0, len(local) - 1, _ASKED).round().astype(int))])
         return Route.of(np.array([bank.nearest(some)[0].mean() for bank in self.banks_]), self.soft), "places"
 
-    def _quiet(self, scores: Array, rim: Array) -> Array:
+    def _quiet(self, scores: Array, features: CloudFeatures) -> Array:
         """Scores near the rim of a scan from one side say nothing to a model of whole parts: the middle one stands there."""
-        if self.rims_ or not rim.any() or rim.all():
+        rim = features.rim
+        if self.rims_ or not features.one_sided or rim.all():
             return scores
         return np.where(rim, np.median(scores[~rim]), scores)
 

@@ -34,7 +34,7 @@ from amiss.kit.coreset import greedy_k_centre, project
 from amiss.kit.filter import Filter
 from amiss.kit.maps import top_mean
 from amiss.kit.memory import MemoryBank
-from amiss.kit.sides import Sides
+from amiss.kit.sides import HELD_AGAINST_VIEWS, Sides
 from amiss.kit.slices import summary, views
 from amiss.kit.subset import Subset, in_sequence
 from amiss.kit.template import Fit, Template
@@ -179,7 +179,7 @@ class ISMP(Detector):
         vectors = self.filter_(np.concatenate(cloud.layers, axis=1))
         distances, nearest = self.bank_.nearest(vectors, 1)
         if cloud.one_sided and self.sides_ is not None:
-            log.warning("%s is a scan from one side, the good ones are whole: it is held against views of them too", sample.id)
+            log.warning(HELD_AGAINST_VIEWS, sample.id)
             distances = np.minimum(distances, self.sides_.nearest(vectors, 1)[0])
         branches = {"local": self._level(0, distances[:, 0])}
         fit = self.template_.fit(cloud, self.seed)

@@ -40,7 +40,7 @@ from amiss.kit.extract import Aspect, ImageExtractor
 from amiss.kit.maps import ScoreRule, reweighted, top_mean
 from amiss.kit.memory import MemoryBank
 from amiss.kit.patches import cell_box
-from amiss.kit.sides import Sides
+from amiss.kit.sides import HELD_AGAINST_VIEWS, Sides
 from amiss.kit.subset import Subset, in_sequence
 from amiss.kit.tokens import EncodedExtractor, balance, drawn_matrix, restored_encoder
 from amiss.spread import GridSpread, PointSpread
@@ -297,7 +297,7 @@ class PatchCore(Detector):
         vectors = np.concatenate([layer * scale for layer, scale in zip(patches.layers, self.scale_, strict=True)], axis=1)
         bank = self.bank_
         if patches.one_sided and self.sides_ is not None:
-            log.warning("%s is a scan from one side, the good ones are whole: it is held against views of them too", sample.id)
+            log.warning(HELD_AGAINST_VIEWS, sample.id)
             bank = self.sides_
         distances, nearest = bank.nearest(vectors, min(self.neighbours, len(bank)))  # (P, k)
         if self.distance == "squared":
