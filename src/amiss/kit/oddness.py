@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from amiss.contract import State
 from amiss.errors import BadModelFile, BadSample
-from amiss.geometry.cloud import Neighbours, covariances, mean_around, own_frame, thinned
+from amiss.geometry.cloud import Neighbours, covariances, mean_around, middlemost, own_frame, thinned
 from amiss.kit.clouds import CloudExtractor, CloudFeatures, Gauge, points_of
 from amiss.kit.coreset import greedy_k_centre
 from amiss.kit.memory import MemoryBank
@@ -63,7 +63,9 @@ class Looker:
     def __call__(self, sample: Sample, *, cache: Path | None = None) -> Surface:
         """raises  BadSample for a cloud of too few points, without a surface, or with points too far off for a grid"""
         seen, cell = self._extract(sample, cache=cache), self.gauge.cell
-        places, went = thinned(own_frame(points_of(sample)), cell)
+        frame = own_frame(points_of(sample))
+        went = thinned(frame, cell)[1]
+        places = frame[middlemost(frame, went)]  # the points that the extractor looks at
         room = np.ptp(places, axis=0) / cell + 1
         if room.prod() > _ROOM:
             lengths = " x ".join(f"{length:.0f}" for length in room)
