@@ -25,7 +25,7 @@ def plate(side: int = 40) -> Array:
 
 def scene(places: Array, odd: Array | None = None, marks: Array | None = None, cell: float = 0.5) -> Scene:
     """Of places given in cells of the grid."""
-    seen = CloudFeatures([], places, places, np.zeros(len(places), bool), PointSpread(places, places), [])
+    seen = CloudFeatures([], places, places, np.zeros(len(places), bool), np.ones(len(places)), PointSpread(places, places), [])
     spread = np.column_stack([np.linspace(0, 1, len(places)), np.full(len(places), 0.25)])
     surface = Surface(seen, places, np.arange(len(places)), cell, spread, ())
     return Scene.of(surface, np.zeros((len(places), 3)) if odd is None else odd, marks)

@@ -13,6 +13,7 @@ from tests.methods.separation import judged
 
 from amiss.errors import BadModelFile, BadSample, TooFewSamples
 from amiss.kit.filter import Filter
+from amiss.kit.sides import Sides
 from amiss.kit.slices import summary, views
 from amiss.methods.ismp import ISMP
 from amiss.metrics.ranking import auroc
@@ -41,6 +42,30 @@ def test_a_bump_is_found_in_its_place_by_both_branches(fitted: ISMP) -> None:
     assert all(
         result.evidence["registered"] and set(result.evidence["branches"]) == {"local", "coordinates"} for result in results
     )
+
+
+def test_missing_surface_is_named_where_it_is(fitted: ISMP) -> None:
+    (good,) = good_clouds(1, seed=3)
+    assert good.points is not None
+    place = good.points[int(np.random.default_rng(0).integers(len(good.points)))]
+    left = np.linalg.norm(good.points - place, axis=1) > 0.3
+    holed, plain = one(fitted, Sample(id="holed", points=good.points[left])), one(fitted, good)
+    assert not plain.evidence["missing"] and holed.evidence["missing"]
+    assert all(np.linalg.norm(np.array(piece["point"]) - place) < 0.3 for piece in holed.evidence["missing"])
+    assert 0.3 < holed.evidence["missing"][0]["across"] < 1.2
+    assert holed.score > plain.score + 1
+    without = ISMP(bank=1000, missing=0.0).fit(good_clouds(3))
+    assert not one(without, Sample(id="holed", points=good.points[left])).evidence["missing"]
+
+
+def test_of_a_scan_from_one_side_only_what_is_in_sight_is_missed(fitted: ISMP) -> None:
+    (view,) = Sides(good_clouds(1, seed=4, points=8000), 1, 0.05)
+    assert view.points is not None
+    middle = view.points[np.linalg.norm(view.points - view.points.mean(axis=0), axis=1).argmin()]
+    holed = Sample(id="holed", points=view.points[np.linalg.norm(view.points - middle, axis=1) > 0.3])
+    seen, lacking = one(fitted, view), one(fitted, holed)
+    assert seen.evidence["one_sided"] and not seen.evidence["missing"]
+    assert len(lacking.evidence["missing"]) == 1 and lacking.score > seen.score
 
 
 @pytest.mark.parametrize("alone", [{"local": 0.0}, {"coordinates": 0.0}], ids=["coordinates", "local"])

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 _LOOKED_AT = 25  # good clouds that the gauge is learned from
 _ODD = 2.0  # times larger or smaller than any good cloud, from which on a scan is named
 _ONE_SIDED = 0.05  # share of places near a rim
+_USUAL, _ENOUGH = 0.75, 0.8  # quantile of what places have around them; share of it from which on a place counts in full
 _SPARSE = 1.4  # times as far apart as the points of good clouds, or as cells are wide, from which on a scan is named
 _MEASURES = {"cell", "spacing", "low", "high"}
 _FITTED = 3.0  # cells, the radius of what a normal is fitted to
@@ -100,6 +101,7 @@ class CloudFeatures:
 
     layers  one (P, 33) array of descriptors a scale; (P, 66) with changes; a last one (P, 4) with leans, weighed
     places, normals  (P, 3) float32, in the cloud's own coordinates     rim  (P,) bool, near the rim of a scan from one side
+    around  (P,) float32, how much surface it has around it as far as descriptors look, as a share of what most places have
     spread  the way back to all points     doubts  what is odd about its scale
     """
 
@@ -107,6 +109,7 @@ class CloudFeatures:
     places: Array
     normals: Array
     rim: Array
+    around: Array
     spread: PointSpread
     doubts: list[str]
 
@@ -114,6 +117,14 @@ class CloudFeatures:
     def one_sided(self) -> bool:
         """Whether it is a scan from one side: made ones have a fifth and more of their places near a rim, whole ones none."""
         return float(self.rim.mean()) > _ONE_SIDED
+
+    @property
+    def weights(self) -> Array:
+        """What the descriptors of places count, (P,) float32 up to 1: less where a scan from one side shows little around them.
+
+        Thin strips that are seen through gaps, and corners of the scan, look like nothing that any other view shows.
+        """
+        return np.minimum(self.around / np.float32(_ENOUGH), 1) if self.one_sided else np.ones(len(self.places), np.float32)
 
 
 class CloudExtractor:
@@ -150,14 +161,15 @@ class CloudExtractor:
             else cache / f"{sample.digest}-{hashlib.blake2b(told.encode(), digest_size=8).hexdigest()}.npz"
         )
         found = None if path is None else remembered(path)
-        if found is None or set(found) != {*self._names, "places", "normals", "rim"}:
+        if found is None or set(found) != {*self._names, "places", "normals", "rim", "around"}:
             found = _named(sample, self._measured, points, doubts)
             if path is not None:
                 remember(path, found)
         places, layers = found["places"], [found[name] for name in self._names]
         if self.lean:
             layers[-1] = layers[-1] * np.float32(self.lean)
-        return CloudFeatures(layers, places, found["normals"], found["rim"], PointSpread(places, points), doubts)
+        spread = PointSpread(places, points)
+        return CloudFeatures(layers, places, found["normals"], found["rim"], found["around"], spread, doubts)
 
     def _measured(self, points: Array) -> dict[str, Array]:
         """Descriptors by scale, and places."""
@@ -168,6 +180,8 @@ class CloudExtractor:
         directions = normals(places, near.inside(cell * _FITTED))
         found = {"places": (places + origin).astype(np.float32), "normals": directions.astype(np.float32)}
         found["rim"] = rims(places, directions, near, cell, cell * max(self.scales))
+        counts = near.inside(cell * max(self.scales), least=0).held.sum(axis=1)
+        found["around"] = (counts / max(np.quantile(counts, _USUAL), 1)).astype(np.float32)
         close = near.inside(cell * self.averaged, least=0)
         for name, radius in zip(self._names, self.scales, strict=False):  # leans have the last name
             descriptors = fpfh(places, directions, near.inside(cell * radius))

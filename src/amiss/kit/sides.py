@@ -25,7 +25,7 @@ HELD_AGAINST_VIEWS = "%s is a scan from one side, the good ones are whole: it is
 
 _CLOUDS = 8  # that are looked at: more are alike
 _EACH = 4  # points of a cell that views have: of a million points all are of no use
-_FAR = 3.0  # diagonals from the middle of a cloud to the eye
+FAR = 3.0  # diagonals from the middle of a cloud to the eye
 
 
 class Sides(Sequence[Sample]):
@@ -69,7 +69,7 @@ def _views(cloud: Sample, ways: Array, cell: float) -> Iterator[Sample]:
         places, went = thinned(frame, cell)
         some = middlemost(frame, went, _EACH)
         points, went = points[some], went[some]
-        middle, far = (places.min(axis=0) + places.max(axis=0)) / 2, _FAR * np.linalg.norm(np.ptp(places, axis=0))
+        middle, far = (places.min(axis=0) + places.max(axis=0)) / 2, FAR * np.linalg.norm(np.ptp(places, axis=0))
         for way in ways:
             seen = np.zeros(len(places), np.bool_)
             seen[visible(places, middle + far * way)] = True

@@ -78,6 +78,11 @@ class Template:
         return cKDTree(self.points)
 
     @property
+    def first(self) -> tuple[Array, Array]:
+        """Places and normals of the first cloud, both (F, 3) float64."""
+        return self._surface.points, self._surface.normals
+
+    @property
     def box(self) -> tuple[Array, Array]:
         """Lowest and highest corner, with some room around."""
         low, high = self.points.min(axis=0), self.points.max(axis=0)

@@ -9,8 +9,9 @@ measures something else than the paper (docs/methods/ismp.md): every branch is m
 judged without themselves (leave one out), never by the least and largest score of a test set; the global descriptor counts for
 the cloud alone, for it is the same at all of its points; coordinates are compared along the template's normals, so that the
 density of the points plays no role; without weights the local descriptor is FPFH, joined with how it changes around the place.
-A scan that cannot be registered is judged by its local form alone, and says so. The local form of a scan from one side is held
-against views of whole good clouds too (`kit/sides.py`; ours).
+A scan that cannot be registered is judged by its local form alone, and says so. Ours as well: coordinates are compared both
+ways, so that surface that is missing counts (`kit/missing.py`); the local form of a scan from one side is held against views of
+whole good clouds too (`kit/sides.py`), and counts less where little is seen around it.
 `amiss methods ismp` lists the fields.
 """
 
@@ -34,6 +35,7 @@ from amiss.kit.coreset import greedy_k_centre, project
 from amiss.kit.filter import Filter
 from amiss.kit.maps import top_mean
 from amiss.kit.memory import MemoryBank
+from amiss.kit.missing import COVERED, Piece, gaps, in_sight, missing
 from amiss.kit.sides import HELD_AGAINST_VIEWS, Sides
 from amiss.kit.slices import summary, views
 from amiss.kit.subset import Subset, in_sequence
@@ -69,6 +71,7 @@ class ISMP(Detector):
     projection: int = option(64, "dimensions for the coreset selection only", least=1)
     local: float = option(1.0, "weight of the local descriptors", least=0)
     coordinates: float = option(1.0, "weight of the registered coordinates", least=0)
+    missing: float = option(1.0, "weight of missing surface, beside the other coordinates", least=0)
     inside: float = option(0.5, "weight of the inside views in the cloud's score", least=0)
     side: int = option(64, "pixels of an inside view", least=16)
     top: float = option(0.005, "share of places averaged into the cloud's score", above=0, most=1)
@@ -81,11 +84,11 @@ class ISMP(Detector):
         self.filter_: Filter | None = None
         self.template_: Template | None = None
         self.gallery_: Array = np.empty((0, 0), np.float32)  # (n, D) inside views of the good clouds
-        self.levels_: Array = np.array([[0.0, 1.0], [0.0, 1.0]])  # (2, 2) quantiles of the local and the coordinate branch
+        self.levels_: Array = np.array([[0.0, 1.0]] * 3)  # (3, 2) quantiles of local form, coordinates, gaps
         self.sides_: MemoryBank | None = None  # what whole good clouds look like from one side
         self.usual_: float = 1.0  # mean distance of a good cloud's inside views to those of another
         self._extract: CloudExtractor | None = None
-        self._all_whole = False  # whether no good cloud is a scan from one side
+        self.whole_ = False  # whether no good cloud is a scan from one side
 
     @property
     def fitted(self) -> bool:
@@ -93,7 +96,7 @@ class ISMP(Detector):
 
     def fold(self) -> Self:
         new = self.unfitted()
-        if self._all_whole:
+        if self.whole_:
             new.views = 0
         return new
 
@@ -122,7 +125,7 @@ class ISMP(Detector):
         self.samples_, self.spots_ = ids, np.concatenate([cloud.places for cloud in clouds])[picks]
         self.bank_ = MemoryBank(vectors[picks], rows)
         whole = [index for index, cloud in enumerate(clouds) if not cloud.one_sided]
-        self._all_whole = len(whole) == len(clouds)
+        self.whole_ = len(whole) == len(clouds)
         self.sides_ = self._seen(whole, parts, rng, progress)
         self._measure(clouds, joined, progress)
 
@@ -157,18 +160,19 @@ class ISMP(Detector):
         assert self.bank_ is not None and self.filter_ is not None and self._extract is not None
         template, fits = Template.built(clouds, self._extract.gauge.cell, self.seed)
         gallery = np.stack([summary(views(fit.points, *template.box, self.side)) for fit in fits])
-        local, coordinates = [], []
-        for index, vectors in enumerate(joined):
+        local, coordinates, apart = [], [], []
+        for index, (cloud, vectors) in enumerate(zip(clouds, joined, strict=True)):
             others = self.bank_.rows[:, 0] != index
             if others.any():
                 rest = MemoryBank(self.bank_.vectors[others], self.bank_.rows[others])
                 local.append(rest.nearest(self.filter_(vectors))[0][:, 0])
             if fits[index].pose.sound and len(clouds) > 1:
                 coordinates.append(template.distances(fits[index].points, without=index))
+                apart += [self._gaps(template, cloud, fits[index])] * (index > 0)
             progress("measuring good parts without themselves", index + 1, len(clouds))
-        self.levels_ = np.stack([_levels(local), _levels(coordinates)])
-        apart = np.linalg.norm(gallery[:, None] - gallery[None], axis=2) + np.where(np.eye(len(gallery)), np.inf, 0)
-        self.usual_ = max(float(apart.min(axis=1).mean()), 1e-12)
+        self.levels_ = np.stack([_levels(local), _levels(coordinates), _levels(apart)])
+        ways = np.linalg.norm(gallery[:, None] - gallery[None], axis=2) + np.where(np.eye(len(gallery)), np.inf, 0)
+        self.usual_ = max(float(ways.min(axis=1).mean()), 1e-12)
         self.template_, self.gallery_ = template, gallery
 
     # -- predict -------------------------------------------------------------------------------------------------------
@@ -182,9 +186,13 @@ class ISMP(Detector):
             log.warning(HELD_AGAINST_VIEWS, sample.id)
             distances = np.minimum(distances, self.sides_.nearest(vectors, 1)[0])
         branches = {"local": self._level(0, distances[:, 0])}
+        if self.whole_:
+            branches["local"] = branches["local"] * cloud.weights
         fit = self.template_.fit(cloud, self.seed)
+        pieces: list[dict[str, Any]] = []
         if fit.pose.sound:
-            branches["coordinates"] = self._level(1, self.template_.distances(fit.points))
+            lack, pieces = self._missing(cloud, fit)
+            branches["coordinates"] = np.maximum(self._level(1, self.template_.distances(fit.points)), lack)
         else:
             log.warning("%s: not registered (fitness %.2f), so its local form alone counts", sample.id, fit.pose.fitness)
         weights = {name: getattr(self, name) for name in branches}
@@ -206,6 +214,7 @@ class ISMP(Detector):
                 }],
                 "registered": fit.pose.sound, "fitness": fit.pose.fitness, "covered": fit.covered, "inside": odd,
                 "one_sided": cloud.one_sided and self.sides_ is not None,
+                "missing": pieces,
                 "branches": {name: float(values.max()) for name, values in branches.items()},
             },
         )  # fmt: skip
@@ -214,6 +223,38 @@ class ISMP(Detector):
         """0 at the middle of good places, 1 at their upper quantile."""
         middle, upper = self.levels_[branch]
         return np.asarray((values - middle) / (upper - middle))
+
+    @staticmethod
+    def _gaps(template: Template, cloud: CloudFeatures, fit: Fit) -> Array:
+        """How far places of the template's first cloud have the nearest of a scan, in cells, (F,)."""
+        return gaps(*template.first, fit.points, cloud.normals @ fit.pose.rotation.T, template.cell)
+
+    def _missing(self, cloud: CloudFeatures, fit: Fit) -> tuple[Array, list[dict[str, Any]]]:
+        """The level of missing surface beside each place, (P,), and its pieces as evidence.
+
+        Of a scan from one side of a part that was learned whole, what is in sight counts. Good clouds that are from one side
+        themselves say what to expect to scans alone that show as much.
+        """
+        assert self.template_ is not None
+        none = np.full(len(fit.points), -np.inf)
+        if not self.missing or not (self.whole_ or fit.covered >= _WHOLE):
+            return none, []
+        (surface, _), (middle, upper) = self.template_.first, self.levels_[2]
+        far = self._gaps(self.template_, cloud, fit)
+        shown = far < COVERED
+        if shown.any():  # the points of a scan may lie farther apart than those of the good ones
+            far *= min(1.0, middle / max(float(np.median(far[shown])), 1e-12))
+        sight = np.ones(len(far), np.bool_)
+        if self.whole_ and cloud.one_sided:
+            sight = in_sight(surface, shown, cloud.normals @ fit.pose.rotation.T)
+        found, pieces = missing(surface, far, upper, sight, fit.points, self.template_.cell)
+        return np.where(found > 0, self.missing * self._level(2, found), none), [self._told(piece, fit) for piece in pieces]
+
+    @staticmethod
+    def _told(piece: Piece, fit: Fit) -> dict[str, Any]:
+        """Missing surface in the scan's own coordinates."""
+        middle = (piece.middle - fit.pose.translation) @ fit.pose.rotation
+        return {"point": tuple(middle.tolist()), "across": piece.across}
 
     def _inside(self, fit: Fit) -> float:
         """How much farther the inside views lie from a good cloud's than another good cloud's do; 0 for partial scans."""
@@ -233,26 +274,32 @@ class ISMP(Detector):
         }  # fmt: skip
         if self.sides_ is not None:
             arrays["sides"] = self.sides_.vectors
-        facts = {"samples": self.samples_, "gauge": asdict(self._extract.gauge), "usual": self.usual_}
+        facts = {"samples": self.samples_, "gauge": asdict(self._extract.gauge), "usual": self.usual_, "whole": self.whole_}
         return State(arrays, facts)
 
     def _restore(self, state: State) -> None:
-        gauge, usual = Gauge.restored(state.fact("gauge")), state.fact("usual")
-        gallery, levels = state.array("gallery", (None, None)), state.array("levels", (2, 2))
+        gauge, usual, whole = Gauge.restored(state.fact("gauge")), state.fact("usual"), state.fact("whole")
+        gallery, levels = state.array("gallery", (None, None)), state.array("levels", (3, 2))
         vectors = state.array("bank", (None, None))
         rows, spots = state.array("rows", (len(vectors), 3), kind="i"), state.array("spots", (len(vectors), 3))
         samples, sides = state.names("samples", len(gallery)), None
         if "sides" in state.arrays:
             seen = state.array("sides", (None, vectors.shape[1]))
             sides = MemoryBank(seen, np.zeros((len(seen), 3), np.int32)) if len(seen) else None
-        if not isinstance(usual, float) or usual <= 0 or (levels[:, 1] <= levels[:, 0]).any() or not len(vectors):
+        if (
+            not isinstance(usual, float)
+            or usual <= 0
+            or not isinstance(whole, bool)
+            or (levels[:, 1] <= levels[:, 0]).any()
+            or not len(vectors)
+        ):
             raise BadModelFile("its levels do not fit one another; fit it again")
         if not 0 <= rows[:, 0].min() <= rows[:, 0].max() < len(samples):
             raise BadModelFile("its bank names clouds that are not there; fit it again")
         self.filter_, self.template_ = Filter.restored(state), Template.restored(state, gauge.cell)
         self._extract = self._extractor(gauge)
         self.bank_, self.spots_, self.samples_ = MemoryBank(vectors, rows), spots, samples
-        self.gallery_, self.levels_, self.usual_, self.sides_ = gallery, levels, usual, sides
+        self.gallery_, self.levels_, self.usual_, self.sides_, self.whole_ = gallery, levels, usual, sides, whole
 
 
 def _levels(values: list[Array]) -> Array:

@@ -55,14 +55,14 @@ class _Patches:
     """What one sample becomes.
 
     layers  (P, C_l) a layer     frame  what tells where a patch lies: grid and picture (4,), or all places (P, 3)
-    shape   of the map     spread  the map's way back to the sample     one_sided  whether it is a scan from one side
+    shape   of the map     spread  the map's way back to the sample     weights  (P,) of places of a scan from one side
     """
 
     layers: list[Array]
     frame: Array
     shape: tuple[int, ...]
     spread: GridSpread | PointSpread
-    one_sided: bool = False
+    weights: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,7 @@ class PatchCore(Detector):
             candidates.add(np.concatenate(layers, axis=1), rows)
             ids.append(sample.id)
             frames.append(patches.frame)
-            whole += [index] * (not patches.one_sided)
+            whole += [index] * (patches.weights is None)
             progress("reading good parts", index + 1, total)
         if candidates.sampled:
             log.warning(
@@ -279,7 +279,8 @@ class PatchCore(Detector):
         assert self._extract is not None
         if isinstance(self._extract, CloudExtractor):
             cloud = self._extract(sample, cache=cache)
-            return _Patches(cloud.layers, cloud.places, (len(cloud.places),), cloud.spread, cloud.one_sided)
+            weights = cloud.weights if cloud.one_sided else None
+            return _Patches(cloud.layers, cloud.places, (len(cloud.places),), cloud.spread, weights)
         features = self._extract(sample, cache=cache)
         layers, shape = self._embed(features)
         spread = GridSpread(shape=features.shape, size=features.size, sigma=self.blur)
@@ -295,14 +296,16 @@ class PatchCore(Detector):
         assert self.bank_ is not None
         patches = self._patches(sample, workdir)
         vectors = np.concatenate([layer * scale for layer, scale in zip(patches.layers, self.scale_, strict=True)], axis=1)
-        bank = self.bank_
-        if patches.one_sided and self.sides_ is not None:
+        bank, weights = self.bank_, None
+        if patches.weights is not None and self.sides_ is not None:
             log.warning(HELD_AGAINST_VIEWS, sample.id)
-            bank = self.sides_
+            bank, weights = self.sides_, patches.weights
         distances, nearest = bank.nearest(vectors, min(self.neighbours, len(bank)))  # (P, k)
         if self.distance == "squared":
             distances = distances**2
         scores = distances.mean(axis=1)
+        if weights is not None:
+            scores *= weights
         worst = int(scores.argmax())
         return Result(
             id=sample.id,
