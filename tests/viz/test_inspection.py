@@ -24,7 +24,7 @@ from amiss.model import Model
 from amiss.spread import PointSpread
 from amiss.types import Result, Sample, Truth
 from amiss.viz.cloud_depiction import standpoint
-from amiss.viz.inspection import Inspection, Options, inspect
+from amiss.viz.inspection import Inspection, Options, display_range, inspect
 from amiss.viz.table import COLUMNS
 
 Array = np.ndarray[Any, Any]
@@ -151,6 +151,12 @@ def test_the_page_of_a_cloud_starts_from_the_display_range_of_the_model(scans: l
     page = (tmp_path / "out" / "overlays" / "00002_scan_2.html").read_text(encoding="utf-8")
     assert '"low": 0.5, "high": 1.48' in page  # the median and the threshold, and as far beyond it again
     assert ">scan 2.ply</h1>" in page and ">NG<" in page and "00002_scan_2.ply beside this page" in page
+
+
+def test_the_strongest_colour_is_some_way_beyond_good_parts_that_are_all_alike() -> None:
+    assert display_range(Calibration((2.0,) * 100, 0.01, "split")) == pytest.approx((2.0, 2.5))
+    assert display_range(Calibration((1.0,) * 50 + (3.0,) * 50, 0.01, "split")) == pytest.approx((2.0, 4.0))
+    assert display_range(None) is None
 
 
 def test_a_card_names_the_worst_and_the_nearest_good_place_and_leads_to_the_page(scans: list[Path], tmp_path: Path) -> None:

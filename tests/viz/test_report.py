@@ -206,9 +206,19 @@ def test_a_part_without_map_or_evidence_shows_what_there_is(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("nearest", [[], None, "far", [3], [{"sample": "s"}], [{"distance": "far"}], {"a": 1}])
 def test_evidence_of_another_form_does_not_break_the_page(tmp_path: Path, nearest: object) -> None:
-    result = Result(id="x", score=1.0, evidence={"nearest": nearest, "route": "<texture>", "cycles": 3})
+    result = Result(id="x", score=1.0, evidence={"nearest": nearest, "missing": nearest, "route": "<texture>", "cycles": 3})
     facts = read(tmp_path, [Card(result=result, name="x", evidence=PIXELS)]).all("dl")[0]["text"]
-    assert "route <texture>" in facts and "cycles 3" in facts
+    assert "route <texture>" in facts and "cycles 3" in facts and "missing surface" not in facts
+
+
+def test_missing_surface_is_named_with_its_place_and_size(tmp_path: Path) -> None:
+    pieces = [
+        {"point": (1.25, -2.0, 30.5), "across": 5.125},
+        *({"point": (0.0, 0.0, each), "across": each} for each in (3.0, 2.0, 1.0)),
+    ]
+    result = Result(id="x", score=1.0, evidence={"missing": pieces})
+    facts = read(tmp_path, [Card(result=result, name="x", evidence=PIXELS)]).all("dl")[0]["text"]
+    assert "missing surface 5.12 across at 1.25, -2, 30.5; 3 across at 0, 0, 3" in facts and facts.endswith("and 1 more")
 
 
 def test_parts_without_pictures_keep_their_rows_but_have_no_cards(tmp_path: Path) -> None:

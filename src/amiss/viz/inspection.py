@@ -28,6 +28,7 @@ from amiss.viz.report import Card, write_report
 from amiss.viz.table import write_table
 
 OVERLAYS = "overlays"
+_STEP = 0.25  # of a usual score: how far the strongest colour is at least beyond what good parts reach
 OUTPUTS = ("results.csv", "results.parquet", OVERLAYS, "report.html")
 
 
@@ -244,7 +245,7 @@ def display_range(calibration: Calibration | None) -> tuple[float, float] | None
         return None
     typical = float(np.median(calibration.scores))
     largest = calibration.threshold if calibration.threshold is not None else calibration.scores[-1]
-    step = max(largest - typical, 1e-3 * abs(typical), 1e-12)
+    step = max(largest - typical, _STEP * abs(typical), 1e-12)
     return typical, largest + step
 
 

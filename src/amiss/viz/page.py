@@ -18,6 +18,7 @@ from amiss.viz.template import filled, policy, template
 
 GOOD = "good"
 _SEVERITY = {"NG": 3, "REVIEW": 2, "OK": 1, "none": 0}  # worst first wherever verdicts are listed
+_PIECES = 3  # of missing surface that are named
 _SAID = {"NG": "NG", "REVIEW": "REVIEW", "OK": "OK", "none": "no verdict"}
 _UNCALIBRATED = (
     "No verdict: the model is not calibrated. Parts are ordered by their score, but nothing says which score is too high."
@@ -208,7 +209,8 @@ class Page:
         facts["time"] = f"{result.seconds * 1000:.1f} ms"
         if card.truth is not None:
             facts["known as"] = card.truth
-        yield from _facts(facts | {key: item for key, item in result.evidence.items() if isinstance(item, (str, int, float))})
+        plain = {key: item for key, item in result.evidence.items() if isinstance(item, (str, int, float))}
+        yield from _facts(facts | plain | _missing(result))
         yield '<div class="frames">\n'
         yield from self._figures(card)
         yield "</div></article>\n"
@@ -271,6 +273,15 @@ def _nearest(result: Result, style: str) -> str:
     short = "/".join(re.split(r"[/\\]", name)[-2:])
     distance = f", distance {entry['distance']:{style}}" if isinstance(entry.get("distance"), (int, float)) else ""
     return f'<br><span title="{text(name)}">{text(short)}{_at(entry.get("point"))}{distance}</span>'
+
+
+def _missing(result: Result) -> dict[str, str]:
+    """Where surface is missing, and how far across, nothing where none is said to be."""
+    pieces = result.evidence.get("missing")
+    found = [piece for piece in pieces if isinstance(piece, Mapping)] if isinstance(pieces, Sequence) else []
+    told = [f"{each['across']:.3g} across{_at(each.get('point'))}" for each in found if isinstance(each.get("across"), float)]
+    more = f", and {len(told) - _PIECES} more" if len(told) > _PIECES else ""
+    return {"missing surface": "; ".join(told[:_PIECES]) + more} if told else {}
 
 
 def _at(point: object) -> str:
