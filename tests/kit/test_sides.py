@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from amiss.errors import BadSample
-from amiss.kit.sides import Sides, directions
+from amiss.kit.memory import MemoryBank
+from amiss.kit.sides import WHOLE, Sides, apart, directions, origins
 from amiss.types import Sample
 from tests.clouds import good_clouds, turned
 
@@ -65,3 +66,28 @@ def test_a_cloud_without_a_surface_is_named() -> None:
     flat = Sample(id="a line", points=np.linspace(0, 1, 60)[:, None].repeat(3, axis=1).astype(np.float32))
     with pytest.raises(BadSample, match=r"a line: .*on a line"):
         list(Sides([flat], 2, 0.1))
+
+
+def test_views_say_of_which_cloud_and_from_which_side_they_are() -> None:
+    sides = Sides(good_clouds(2), 3, 0.05)
+    assert sides.origins == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
+    assert [view.id for view in sides] == [f"good {cloud}" for cloud, _ in sides.origins]
+
+
+def test_places_are_measured_against_other_clouds_and_from_other_sides_alone() -> None:
+    """By hand, on a line: what answers is the nearest of another cloud that is whole or seen from another side."""
+    held, holders = np.array([0.0, 1.0, 2.0, 4.0]), np.array([(0, WHOLE), (1, 0), (1, 1), (2, WHOLE)])
+    bank = MemoryBank(held[:, None].astype(np.float32), np.zeros((4, 3), np.int32))
+    asked, owners = np.array([0.9, 2.1, 3.9, 1.1]), np.array([(0, 0), (0, 1), (2, WHOLE), (1, 0)])
+    weights = np.array([1, 1, 0.5, 1], np.float32)
+    found = apart(asked[:, None].astype(np.float32), owners, weights, bank, holders)
+    # (0, 0) may ask 1 from side 1, (0, 1) 1 from side 0, (1, 0) the whole 0, and (2, WHOLE) all of 0 and 1
+    np.testing.assert_allclose(found, [1.1, 1.1, 1.1, 0.95], rtol=1e-5)
+
+
+def test_of_a_single_cloud_nothing_is_apart_and_no_more_are_asked_than_wanted() -> None:
+    vectors, weights = np.arange(10, dtype=np.float32)[:, None], np.ones(10, np.float32)
+    bank = MemoryBank(vectors, np.zeros((10, 3), np.int32))
+    owners = origins(np.zeros(10, np.int64))
+    assert not len(apart(vectors, owners, weights, bank, owners))
+    assert len(apart(vectors, owners, weights, bank, origins(np.ones(10)), 4)) == 4

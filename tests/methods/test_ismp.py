@@ -68,6 +68,13 @@ def test_of_a_scan_from_one_side_only_what_is_in_sight_is_missed(fitted: ISMP) -
     assert len(lacking.evidence["missing"]) == 1 and lacking.score > seen.score
 
 
+def test_scores_of_good_scans_from_one_side_lie_near_those_of_whole_ones() -> None:
+    detector, good = ISMP(bank=2000).fit(good_clouds(4, points=6000)), good_clouds(4, seed=1, points=6000)
+    whole, side = (np.median(judged(detector, each)) for each in (good, list(Sides(good, 2, 0.05))))
+    bad = judged(detector, [sample for sample, _ in bad_clouds(3, points=6000)])
+    assert abs(side - whole) < 0.25 * (min(bad) - whole)
+
+
 @pytest.mark.parametrize("alone", [{"local": 0.0}, {"coordinates": 0.0}], ids=["coordinates", "local"])
 def test_each_branch_alone_sees_a_bump(alone: dict[str, float]) -> None:
     detector = ISMP(bank=1000, inside=0.0, **alone).fit(good_clouds(3))
@@ -98,7 +105,7 @@ def test_saved_and_loaded_it_says_the_same(fitted: ISMP, tmp_path: Path) -> None
     assert [Model.load(tmp_path / "gear.amiss").judge(sample).score for sample in bad] == judged(fitted, bad)
 
 
-@pytest.mark.parametrize("fact", ["gauge", "usual"])
+@pytest.mark.parametrize("fact", ["gauge", "usual", "whole"])
 def test_a_fact_that_is_none_is_refused(fitted: ISMP, fact: str) -> None:
     state = fitted.state()
     with pytest.raises(BadModelFile):

@@ -182,6 +182,15 @@ def test_a_scan_from_one_side_is_held_against_views_of_the_whole_good_ones(caplo
     assert judged(with_views, whole) == judged(without, whole)
 
 
+def test_scores_of_scans_from_one_side_lie_where_those_of_whole_ones_do() -> None:
+    detector = PatchCore().fit(good_clouds(4))
+    whole, side = (np.array(judged(detector, each)) for each in (
+        good_clouds(4, seed=1), [from_one_side(sample) for sample in good_clouds(4, seed=1)]
+    ))  # fmt: skip
+    assert 0.2 < detector.level_ < 1 and 0.8 < np.median(side) / np.median(whole) < 1.25
+    assert PatchCore().fit(good_clouds(1)).level_ == 1  # a single cloud has no other to be held against
+
+
 def test_a_bump_is_found_in_a_scan_from_one_side() -> None:
     detector = PatchCore().fit(good_clouds(3))
     found = []
@@ -216,6 +225,13 @@ def test_a_bank_that_is_said_to_be_of_impossibly_many_whole_parts_is_refused(fit
     state = fitted.state()
     with pytest.raises(BadModelFile, match=r"whole"):
         PatchCore(places=1000).restore(State(state.arrays, state.facts | {"whole": whole}, state.graphs))
+
+
+@pytest.mark.parametrize("level", [0.0, -1.0, np.inf, np.nan, 1, None])
+def test_an_impossible_level_of_scans_from_one_side_is_refused(fitted: PatchCore, level: Any) -> None:
+    state = fitted.state()
+    with pytest.raises(BadModelFile, match=r"level"):
+        PatchCore(places=1000).restore(State(state.arrays, state.facts | {"level": level}, state.graphs))
 
 
 @pytest.mark.parametrize("gauge", [None, {"cell": 0.0, "spacing": 1.0, "low": 1.0, "high": 1.0}, {"cell": "1"}], ids=str)

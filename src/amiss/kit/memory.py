@@ -41,6 +41,10 @@ class MemoryBank:
     def __len__(self) -> int:
         return len(self.vectors)
 
+    def joined(self, other: MemoryBank) -> MemoryBank:
+        """Both in one, the other's vectors after its own."""
+        return MemoryBank(np.concatenate([self.vectors, other.vectors]), np.concatenate([self.rows, other.rows]))
+
     def nearest(self, queries: Array, k: int = 1, *, allowed: Array | None = None) -> tuple[Array, Array]:
         """The k nearest vectors of every query, nearest first.
 

@@ -17,6 +17,7 @@ from amiss.errors import BadSample
 from amiss.geometry.cloud import middlemost, own_frame, thinned
 from amiss.geometry.visible import visible
 from amiss.kit.clouds import points_of
+from amiss.kit.memory import MemoryBank
 from amiss.types import Sample
 
 Array = npt.NDArray[Any]
@@ -25,6 +26,7 @@ HELD_AGAINST_VIEWS = "%s is a scan from one side, the good ones are whole: it is
 
 _CLOUDS = 8  # that are looked at: more are alike
 _EACH = 4  # points of a cell that views have: of a million points all are of no use
+WHOLE = -1  # the side of what is not seen from one
 FAR = 3.0  # diagonals from the middle of a cloud to the eye
 
 
@@ -39,6 +41,11 @@ class Sides(Sequence[Sample]):
     def __len__(self) -> int:
         return len(self._picks) * self._count
 
+    @property
+    def origins(self) -> list[tuple[int, int]]:
+        """Of which of the clouds each view is, and from which side."""
+        return [(pick, side) for pick in self._picks for side in range(self._count)]
+
     def __iter__(self) -> Iterator[Sample]:
         for pick in self._picks:
             yield from _views(self._clouds[pick], directions(self._count), self._cell)
@@ -52,6 +59,30 @@ class Sides(Sequence[Sample]):
             return [self[each] for each in range(len(self))[index]]
         pick, side = divmod(range(len(self))[index], self._count)
         return next(_views(self._clouds[self._picks[pick]], directions(self._count)[[side]], self._cell))
+
+
+def apart(vectors: Array, origins: Array, weights: Array, bank: MemoryBank, holders: Array, most: int | None = None) -> Array:
+    """How far places are from the nearest one of another cloud, seen from no side or from another, times their weights.
+
+    So good clouds, and views of them, are measured as one that was not seen before. Empty where there is but one cloud.
+
+    vectors  (N, C)     origins  (N, 2) cloud and side of each, WHOLE for none     weights  (N,)
+    bank     of M that answer     holders  (M, 2) their origins     most  places asked of each cloud or view; none for all
+    """
+    found = []
+    for cloud, side in np.unique(origins, axis=0):
+        own = np.flatnonzero((origins == (cloud, side)).all(axis=1))
+        if most is not None:
+            own = own[np.unique(np.linspace(0, len(own) - 1, min(most, len(own))).round().astype(int))]
+        others = (holders[:, 0] != cloud) & ((holders[:, 1] != side) | (holders[:, 1] == WHOLE))
+        if others.any():
+            found.append(bank.nearest(vectors[own], allowed=others)[0][:, 0] * weights[own])
+    return np.concatenate(found) if found else np.zeros(0, np.float32)
+
+
+def origins(owners: Array, side: int = WHOLE) -> Array:
+    """Cloud and side, (N, 2), of places whose clouds are known (N,)."""
+    return np.column_stack([owners, np.full(len(owners), side)])
 
 
 def directions(count: int) -> Array:

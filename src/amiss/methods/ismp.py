@@ -36,7 +36,7 @@ from amiss.kit.filter import Filter
 from amiss.kit.maps import top_mean
 from amiss.kit.memory import MemoryBank
 from amiss.kit.missing import COVERED, Piece, gaps, in_sight, missing
-from amiss.kit.sides import HELD_AGAINST_VIEWS, Sides
+from amiss.kit.sides import HELD_AGAINST_VIEWS, Sides, apart, origins
 from amiss.kit.slices import summary, views
 from amiss.kit.subset import Subset, in_sequence
 from amiss.kit.template import Fit, Template
@@ -47,7 +47,17 @@ log = logging.getLogger(__name__)
 
 _MIDDLE, _UPPER = 0.5, 0.995  # quantiles of what good clouds score without themselves
 _HELD = 100_000  # places of views that are chosen from
+_ASKED = 1_000  # of a view, that tell how far good views are apart
 _WHOLE = 0.9  # share of the template that a scan covers, from which on it is looked at from inside
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """Views of whole good clouds: filtered descriptors (N, C), cloud and side of each (N, 2), and what they count (N,)."""
+
+    vectors: Array
+    origins: Array
+    weights: Array
 
 
 @dataclass(kw_only=True)
@@ -84,7 +94,7 @@ class ISMP(Detector):
         self.filter_: Filter | None = None
         self.template_: Template | None = None
         self.gallery_: Array = np.empty((0, 0), np.float32)  # (n, D) inside views of the good clouds
-        self.levels_: Array = np.array([[0.0, 1.0]] * 3)  # (3, 2) quantiles of local form, coordinates, gaps
+        self.levels_: Array = np.array([[0.0, 1.0]] * 4)  # (4, 2) quantiles: local form, coordinates, gaps, form from one side
         self.sides_: MemoryBank | None = None  # what whole good clouds look like from one side
         self.usual_: float = 1.0  # mean distance of a good cloud's inside views to those of another
         self._extract: CloudExtractor | None = None
@@ -126,8 +136,11 @@ class ISMP(Detector):
         self.bank_ = MemoryBank(vectors[picks], rows)
         whole = [index for index, cloud in enumerate(clouds) if not cloud.one_sided]
         self.whole_ = len(whole) == len(clouds)
-        self.sides_ = self._seen(whole, parts, rng, progress)
-        self._measure(clouds, joined, progress)
+        seen = self._seen(whole, parts, rng, progress) if self.views and whole else None
+        if seen is not None:
+            some = self._choose(seen.vectors, rng)
+            self.sides_ = MemoryBank(seen.vectors[some], np.pad(seen.origins[some], ((0, 0), (0, 1))).astype(np.int32))
+        self._measure(clouds, vectors, origins(owners), seen, progress)
 
     def _extractor(self, gauge: Gauge) -> CloudExtractor:
         return CloudExtractor(self.scales, self.averaged, gauge, changes=True, lean=self.lean)
@@ -138,39 +151,40 @@ class ISMP(Detector):
             return np.arange(len(vectors))
         return greedy_k_centre(project(vectors, self.projection, rng), self.bank, start=int(rng.integers(len(vectors))))[0]
 
-    def _seen(
-        self, whole: list[int], parts: Sequence[Sample], rng: np.random.Generator, progress: Progress
-    ) -> MemoryBank | None:
-        """A bank of what whole good clouds look like from one side."""
+    def _seen(self, whole: list[int], parts: Sequence[Sample], rng: np.random.Generator, progress: Progress) -> _Seen:
+        """What whole good clouds look like from one side."""
         assert self._extract is not None and self.filter_ is not None
-        if not self.views or not whole:
-            return None
-        sides, found = Sides(Subset(parts, whole), self.views, self._extract.gauge.cell), []
-        for done, view in enumerate(sides, start=1):
-            vectors = self.filter_(np.concatenate(self._extract(view).layers, axis=1))
-            held = min(len(vectors), _HELD // len(sides))
-            found.append(vectors[rng.choice(len(vectors), held, replace=False)])
+        sides = Sides(Subset(parts, whole), self.views, self._extract.gauge.cell)
+        vectors, owners, weights = [], [], []
+        for done, (view, (pick, side)) in enumerate(zip(sides, sides.origins, strict=True), start=1):
+            cloud = self._extract(view)
+            some = rng.choice(len(cloud.places), min(len(cloud.places), _HELD // len(sides)), replace=False)
+            vectors.append(self.filter_(np.concatenate(cloud.layers, axis=1)[some]))
+            weights.append(cloud.weights[some])
+            owners.append(origins(np.full(len(some), whole[pick]), side))
             progress("looking from the sides", done, len(sides))
-        vectors = np.concatenate(found)
-        picks = self._choose(vectors, rng)
-        return MemoryBank(vectors[picks], np.zeros((len(picks), 3), np.int32))
+        return _Seen(*(np.concatenate(each) for each in (vectors, owners, weights)))
 
-    def _measure(self, clouds: list[CloudFeatures], joined: list[Array], progress: Progress) -> None:
+    def _measure(
+        self, clouds: list[CloudFeatures], vectors: Array, owners: Array, seen: _Seen | None, progress: Progress
+    ) -> None:
         """What good clouds score that are judged without themselves, in every branch."""
-        assert self.bank_ is not None and self.filter_ is not None and self._extract is not None
+        assert self.bank_ is not None and self._extract is not None
         template, fits = Template.built(clouds, self._extract.gauge.cell, self.seed)
         gallery = np.stack([summary(views(fit.points, *template.box, self.side)) for fit in fits])
-        local, coordinates, apart = [], [], []
-        for index, (cloud, vectors) in enumerate(zip(clouds, joined, strict=True)):
-            others = self.bank_.rows[:, 0] != index
-            if others.any():
-                rest = MemoryBank(self.bank_.vectors[others], self.bank_.rows[others])
-                local.append(rest.nearest(self.filter_(vectors))[0][:, 0])
+        coordinates, far = [], []
+        for index, cloud in enumerate(clouds):
             if fits[index].pose.sound and len(clouds) > 1:
                 coordinates.append(template.distances(fits[index].points, without=index))
-                apart += [self._gaps(template, cloud, fits[index])] * (index > 0)
+                far += [self._gaps(template, cloud, fits[index])] * (index > 0)
             progress("measuring good parts without themselves", index + 1, len(clouds))
-        self.levels_ = np.stack([_levels(local), _levels(coordinates), _levels(apart)])
+        holders = origins(self.bank_.rows[:, 0])
+        local = side = apart(vectors, owners, np.ones(len(vectors), np.float32), self.bank_, holders)
+        if seen is not None and self.sides_ is not None:
+            both = self.bank_.joined(self.sides_)
+            holders = np.concatenate([holders, self.sides_.rows[:, :2]])
+            side = apart(seen.vectors, seen.origins, seen.weights, both, holders, _ASKED)
+        self.levels_ = np.stack([_levels(each) for each in ([local], coordinates, far, [side])])
         ways = np.linalg.norm(gallery[:, None] - gallery[None], axis=2) + np.where(np.eye(len(gallery)), np.inf, 0)
         self.usual_ = max(float(ways.min(axis=1).mean()), 1e-12)
         self.template_, self.gallery_ = template, gallery
@@ -182,12 +196,11 @@ class ISMP(Detector):
         cloud = self._extract(sample, cache=workdir)
         vectors = self.filter_(np.concatenate(cloud.layers, axis=1))
         distances, nearest = self.bank_.nearest(vectors, 1)
+        branches = {"local": self._level(0, distances[:, 0])}
         if cloud.one_sided and self.sides_ is not None:
             log.warning(HELD_AGAINST_VIEWS, sample.id)
             distances = np.minimum(distances, self.sides_.nearest(vectors, 1)[0])
-        branches = {"local": self._level(0, distances[:, 0])}
-        if self.whole_:
-            branches["local"] = branches["local"] * cloud.weights
+            branches["local"] = self._level(3, distances[:, 0] * cloud.weights)
         fit = self.template_.fit(cloud, self.seed)
         pieces: list[dict[str, Any]] = []
         if fit.pose.sound:
@@ -279,7 +292,7 @@ class ISMP(Detector):
 
     def _restore(self, state: State) -> None:
         gauge, usual, whole = Gauge.restored(state.fact("gauge")), state.fact("usual"), state.fact("whole")
-        gallery, levels = state.array("gallery", (None, None)), state.array("levels", (3, 2))
+        gallery, levels = state.array("gallery", (None, None)), state.array("levels", (4, 2))
         vectors = state.array("bank", (None, None))
         rows, spots = state.array("rows", (len(vectors), 3), kind="i"), state.array("spots", (len(vectors), 3))
         samples, sides = state.names("samples", len(gallery)), None
@@ -304,7 +317,8 @@ class ISMP(Detector):
 
 def _levels(values: list[Array]) -> Array:
     """The middle and the upper quantile of a branch, (2,)."""
-    if not values:
+    joined = np.concatenate([np.zeros(0, np.float32), *values])
+    if not len(joined):
         return np.array([0.0, 1.0])
-    middle, upper = np.quantile(np.concatenate(values), (_MIDDLE, _UPPER))
+    middle, upper = np.quantile(joined, (_MIDDLE, _UPPER))
     return np.array([middle, max(upper, middle + 1e-6 * max(abs(middle), 1e-6))])

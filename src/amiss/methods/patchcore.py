@@ -40,7 +40,7 @@ from amiss.kit.extract import Aspect, ImageExtractor
 from amiss.kit.maps import ScoreRule, reweighted, top_mean
 from amiss.kit.memory import MemoryBank
 from amiss.kit.patches import cell_box
-from amiss.kit.sides import HELD_AGAINST_VIEWS, Sides
+from amiss.kit.sides import HELD_AGAINST_VIEWS, Sides, apart, origins
 from amiss.kit.subset import Subset, in_sequence
 from amiss.kit.tokens import EncodedExtractor, balance, drawn_matrix, restored_encoder
 from amiss.spread import GridSpread, PointSpread
@@ -48,6 +48,8 @@ from amiss.types import Result, Sample, Truth
 
 Array = npt.NDArray[Any]
 log = logging.getLogger(__name__)
+
+_ASKED, _UPPER = 1_000, 0.995  # places of a cloud or view that tell how far apart good ones are; quantile of that
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class _Patches:
 
 @dataclass(frozen=True)
 class _Gathered:
-    """What one pass over the good parts yields: patches, channels and scale of a layer, ids, frames, which are whole."""
+    """What one pass over good parts yields: of layers channels and scale, of parts ids, frames, which are whole, weights."""
 
     candidates: Candidates
     channels: list[int]
@@ -75,6 +77,7 @@ class _Gathered:
     ids: list[str]
     frames: list[Array]
     whole: list[int]
+    weights: list[Array]
 
 
 @dataclass(kw_only=True)
@@ -132,6 +135,7 @@ class PatchCore(Detector):
         super().__post_init__()
         self.bank_: MemoryBank | None = None
         self.sides_: MemoryBank | None = None  # the bank and, after it, what whole good clouds look like from one side
+        self.level_: float = 1.0  # what scores of scans from one side are multiplied by, to lie where those of whole ones do
         self.samples_: list[str] = []
         self.spots_: Array = np.empty((0, 4), np.int32)  # of the bank's patches: boxes in pictures, or points
         self.scale_: Array = np.ones(0, np.float32)
@@ -163,7 +167,7 @@ class PatchCore(Detector):
         parts = in_sequence(samples)
         self._extract = self._suited(parts, rng)
         found = self._gather(parts, rng, progress, workdir)
-        self.samples_, self.sides_ = found.ids, None
+        self.samples_, self.sides_, self.level_ = found.ids, None, 1.0
         self._all_whole = len(found.whole) == len(found.ids)
         self.scale_ = found.scale * self._balance(found, rng)
         vectors, rows, self.spots_ = self._banked(found, rng, progress)
@@ -174,7 +178,20 @@ class PatchCore(Detector):
             more, where, spots = self._banked(seen, rng, progress)
             where[:, 0] += len(self.samples_)
             self.samples_, self.spots_ = [*self.samples_, *seen.ids], np.concatenate([self.spots_, spots])
-            self.sides_ = MemoryBank(np.concatenate([vectors, more]), np.concatenate([rows, where]))
+            self.sides_ = self.bank_.joined(MemoryBank(more, where))
+            own = origins(np.arange(len(found.ids)))
+            views = np.array([(found.whole[cloud], side) for cloud, side in sides.origins])
+            holders = np.concatenate([own, views])[self.sides_.rows[:, 0]]
+            usual = self._upper(found, own, self.bank_, holders[: len(self.bank_)])
+            self.level_ = usual / self._upper(seen, views, self.sides_, holders)
+
+    def _upper(self, found: _Gathered, owners: Array, bank: MemoryBank, holders: Array) -> float:
+        """What few places of good clouds, or of views, are farther than from others, which is 1 where there are none."""
+        rows = found.candidates.rows()
+        starts = np.cumsum([0, *map(len, found.weights)])[rows[:, 0]]
+        vectors = found.candidates.vectors() * np.repeat(self.scale_, found.channels)
+        far = apart(vectors, owners[rows[:, 0]], np.concatenate(found.weights)[starts + rows[:, 1]], bank, holders, _ASKED)
+        return max(float(np.quantile(far, _UPPER)), 1e-12) if len(far) else 1.0
 
     def _banked(self, found: _Gathered, rng: np.random.Generator, progress: Progress) -> tuple[Array, Array, Array]:
         """What a bank holds (section 3.2): vectors, rows, and where their patches lie."""
@@ -232,7 +249,7 @@ class PatchCore(Detector):
         total = len(samples) if isinstance(samples, Sequence) else None
         candidates = Candidates(0, rng)
         lengths: list[Array] = []
-        channels, ids, frames, whole = [1], [], [], []
+        channels, ids, frames, whole, weights = [1], [], [], [], []
         for index, sample in enumerate(samples):
             self._check_modality(sample)
             patches = self._patches(sample, workdir)
@@ -247,13 +264,14 @@ class PatchCore(Detector):
             ids.append(sample.id)
             frames.append(patches.frame)
             whole += [index] * (patches.weights is None)
+            weights.append(np.ones(len(rows), np.float32) if patches.weights is None else patches.weights)
             progress("reading good parts", index + 1, total)
         if candidates.sampled:
             log.warning(
                 "memory = %s holds %d of %d patches; the bank is chosen from a uniform sample of them",
                 self.memory, len(candidates.rows()), candidates.seen,
             )  # fmt: skip
-        return _Gathered(candidates, channels, self._scales(np.mean(lengths, axis=0)), ids, frames, whole)
+        return _Gathered(candidates, channels, self._scales(np.mean(lengths, axis=0)), ids, frames, whole, weights)
 
     def _capacity(self, channels: int) -> int:
         """How many candidates the budget holds: the vector, its projection twice (moved to the start), and bookkeeping."""
@@ -296,16 +314,14 @@ class PatchCore(Detector):
         assert self.bank_ is not None
         patches = self._patches(sample, workdir)
         vectors = np.concatenate([layer * scale for layer, scale in zip(patches.layers, self.scale_, strict=True)], axis=1)
-        bank, weights = self.bank_, None
+        bank, weights = self.bank_, np.ones(1, np.float32)
         if patches.weights is not None and self.sides_ is not None:
             log.warning(HELD_AGAINST_VIEWS, sample.id)
-            bank, weights = self.sides_, patches.weights
+            bank, weights = self.sides_, patches.weights * np.float32(self.level_)
         distances, nearest = bank.nearest(vectors, min(self.neighbours, len(bank)))  # (P, k)
         if self.distance == "squared":
             distances = distances**2
-        scores = distances.mean(axis=1)
-        if weights is not None:
-            scores *= weights
+        scores = distances.mean(axis=1) * weights
         worst = int(scores.argmax())
         return Result(
             id=sample.id,
@@ -346,7 +362,7 @@ class PatchCore(Detector):
         arrays = {"bank": bank.vectors, "rows": bank.rows, "spots": self.spots_, "scale": self.scale_}
         facts: dict[str, Any] = {"samples": self.samples_}
         if isinstance(self._extract, CloudExtractor):
-            facts |= {"gauge": asdict(self._extract.gauge), "whole": len(self.bank_)}
+            facts |= {"gauge": asdict(self._extract.gauge), "whole": len(self.bank_), "level": self.level_}
         if isinstance(self._extract, EncodedExtractor):
             arrays |= {} if self._extract.matrix is None else {"matrix": self._extract.matrix}
             return State(arrays, facts, {"encoder": self._extract.encoder.graph})
@@ -371,10 +387,10 @@ class PatchCore(Detector):
         fits = self.spots_.shape == (len(bank), 3 if clouds else 4) and len(self.scale_) == layers
         if not fits or not 0 <= bank.rows[:, 0].min() <= bank.rows[:, 0].max() < len(self.samples_):
             raise BadModelFile("its arrays do not fit one another; fit it again")
-        count = state.fact("whole") if clouds else len(bank)
-        if not isinstance(count, int) or not 0 < count <= len(bank):
-            raise BadModelFile(f"its bank of {len(bank)} places is said to have {count!r} of whole parts; fit it again")
-        self.bank_, self.sides_ = bank, None
+        count, level = (state.fact("whole"), state.fact("level")) if clouds else (len(bank), 1.0)
+        if not isinstance(count, int) or not 0 < count <= len(bank) or not isinstance(level, float) or not 0 < level < np.inf:
+            raise BadModelFile(f"its bank of {len(bank)} has {count!r} places of whole parts, level {level!r}; fit it again")
+        self.bank_, self.sides_, self.level_ = bank, None, level
         if count < len(bank):
             self.bank_, self.sides_ = MemoryBank(bank.vectors[:count], bank.rows[:count]), bank
 

@@ -217,8 +217,8 @@ class _Inspector:
         warning = first if calibration is None else calibration.warning()
         sides = sum(bool(result.evidence.get("one_sided")) for result in self.results)
         partial = (
-            f"{sides} of the scans are from one side and the good ones were whole: they score higher than whole ones do, so "
-            "their verdicts are too strict; fit on good scans taken as these were"
+            f"{sides} of the scans are from one side and the good ones were whole: they were held against views of the good "
+            "ones, and what they do not show is not judged; verdicts are surer after a fit on good scans taken as these were"
         )
         notes = (warning, partial if sides else None, *(f"skipped: {reason}" for reason in self.skipped.values()))
         return [text for text in notes if text]
