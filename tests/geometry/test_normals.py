@@ -52,6 +52,16 @@ def test_the_two_sides_of_a_thin_plate_point_apart(thick: float) -> None:
     assert (likeness(points, truth)[flat] > 0).mean() > 0.99
 
 
+def test_points_that_noise_stacks_upon_one_another_keep_their_side() -> None:
+    """In a dense scan two points of neighbouring cells may be next to one another, the way between them along the normal."""
+    rng = np.random.default_rng(0)
+    flat = np.stack(np.meshgrid(np.arange(30.0), np.arange(30.0)), axis=-1).reshape(-1, 2) + rng.uniform(-0.3, 0.3, (900, 2))
+    points = np.column_stack([flat, rng.normal(0, 0.02, 900)])
+    stacked = points[rng.choice(900, 60, replace=False)] + np.column_stack([np.zeros((60, 2)), np.full(60, 0.08)])
+    up = normals(np.concatenate([points, stacked]), Neighbours.of(np.concatenate([points, stacked]), 20))[:, 2]
+    assert (up > 0.8).all() or (up < -0.8).all()
+
+
 def test_the_inside_of_a_deep_cup_points_into_the_cup() -> None:
     # a wall 0.1 thick between two half spheres and a rim: the middle of the cloud says little here, the closed surface much
     shell = made.sphere(9000)[0]

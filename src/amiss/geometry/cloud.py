@@ -267,8 +267,9 @@ def normals(points: Array, near: Neighbours) -> Array:
     points = np.asarray(points, np.float64)
     _, covariance = covariances(points, near)
     directions = np.linalg.eigh(covariance)[1][:, :, 0]
-    tree = _tree(points, directions, near.first(min(_LINKS, near.indices.shape[1])))
-    sides, piece = _carried(points, directions, tree)
+    close = float(np.median(near.distances[:, 0]))
+    tree = _tree(points, directions, near.first(min(_LINKS, near.indices.shape[1])), close)
+    sides, piece = _carried(points, directions, tree, close)
     directions *= sides[:, None]
     return np.asarray(directions * _outer(points, directions, near, piece)[piece, None])
 
@@ -304,7 +305,7 @@ def _keys(places: Array) -> Array:
     return np.asarray((x * sides[1] + y) * sides[2] + z)
 
 
-def _tree(points: Array, directions: Array, near: Neighbours) -> Any:
+def _tree(points: Array, directions: Array, near: Neighbours, close: float) -> Any:
     """The links between neighbours along which normals agree best, a sparse (N, N) matrix with one tree a piece."""
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import minimum_spanning_tree
@@ -313,22 +314,25 @@ def _tree(points: Array, directions: Array, near: Neighbours) -> Any:
     bends = np.empty((count, k), np.float32)
     for part in blocks(count, k):
         own = np.arange(count)[part, None]
-        bends[part] = 1 - np.abs(_agreement(points, directions, own, near.indices[part]))
+        bends[part] = 1 - np.abs(_agreement(points, directions, own, near.indices[part], close))
     weights = np.maximum(bends, 0) + np.float32(1e-6)  # zeros would be no links
     graph = csr_array((weights.ravel(), near.indices.ravel(), np.arange(0, count * k + 1, k)), shape=(count, count))
     return minimum_spanning_tree(graph)
 
 
-def _agreement(points: Array, directions: Array, one: Array, other: Array) -> Array:
-    """The cosine between each normal's mirror image and the other normal; below 0 where their sides differ."""
+def _agreement(points: Array, directions: Array, one: Array, other: Array, close: float) -> Array:
+    """The cosine between each normal's mirror image and the other normal; below 0 where their sides differ.
+
+    Of points closer than most nearest neighbours are, noise says which way leads from one to the other, so it counts less.
+    """
     ways = points[other] - points[one]
-    ways /= np.maximum(np.linalg.norm(ways, axis=-1, keepdims=True), np.finfo(float).tiny)
+    ways /= np.maximum(np.linalg.norm(ways, axis=-1, keepdims=True), max(close, np.finfo(float).tiny))
     mine, others = directions[one], directions[other]
     across = np.einsum("...i,...i->...", mine, ways) * np.einsum("...i,...i->...", others, ways)
     return np.asarray(np.einsum("...i,...i->...", np.broadcast_to(mine, others.shape), others) - 2 * across)
 
 
-def _carried(points: Array, directions: Array, tree: Any) -> tuple[Array, Array]:
+def _carried(points: Array, directions: Array, tree: Any, close: float) -> tuple[Array, Array]:
     """Sides carried along every tree from its first point: 1 or -1 for each point, (N,); which piece it belongs to, (N,)."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import breadth_first_order, connected_components
@@ -341,7 +345,7 @@ def _carried(points: Array, directions: Array, tree: Any) -> tuple[Array, Array]
     joined = coo_array((np.ones(len(rows), np.float32), (rows, columns)), shape=(count + 1, count + 1)).tocsr()
     before = breadth_first_order(joined, count, directed=False)[1][:count]
     before[roots] = roots
-    sides = np.where(_agreement(points, directions, before, np.arange(count)) < 0, -1.0, 1.0)
+    sides = np.where(_agreement(points, directions, before, np.arange(count), close) < 0, -1.0, 1.0)
     sides[roots] = 1
     while (before != (further := before[before])).any():  # each round doubles the way that a side has come
         sides *= sides[before]

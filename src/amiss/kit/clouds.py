@@ -33,6 +33,7 @@ Array = npt.NDArray[Any]
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
+_EDITION = 2  # of what is measured: when it changes, what caches hold is measured anew
 _LOOKED_AT = 25  # good clouds that the gauge is learned from
 _ODD = 2.0  # times larger or smaller than any good cloud, from which on a scan is named
 _ONE_SIDED = 0.05  # share of places near a rim
@@ -154,7 +155,7 @@ class CloudExtractor:
         doubts = _named(sample, self.gauge.doubts, points)
         for doubt in doubts:
             log.warning("%s: %s", sample.id, doubt)
-        told = f"fpfh {self.scales} {self.averaged} {self.changes} {self._leant} {self.gauge.cell!r}"
+        told = f"fpfh {_EDITION} {self.scales} {self.averaged} {self.changes} {self._leant} {self.gauge.cell!r}"
         path = (
             None
             if cache is None
