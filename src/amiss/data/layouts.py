@@ -70,7 +70,7 @@ def _near_names(asked: type[Dataset], root: Path) -> str:
 
 def _names(root: Path) -> Iterator[str]:
     for folder in (root, *_folders(root)):
-        yield from (printable(path.name) for path in folder.iterdir())
+        yield from (printable(path.name) for path in sorted(folder.iterdir()))
 
 
 def _folders(root: Path) -> list[Path]:
