@@ -191,6 +191,13 @@ def test_scores_of_scans_from_one_side_lie_where_those_of_whole_ones_do() -> Non
     assert PatchCore().fit(good_clouds(1)).level_ == 1  # a single cloud has no other to be held against
 
 
+def test_squared_distances_of_scans_from_one_side_are_the_squares_of_plain_ones() -> None:
+    good, view = good_clouds(2), from_one_side(good_clouds(1, seed=1)[0])
+    plain, squared = (one(PatchCore(places=500, distance=each).fit(good), view).map for each in ("euclidean", "squared"))
+    assert plain is not None and squared is not None
+    np.testing.assert_allclose(squared, plain**2, rtol=1e-5)
+
+
 def test_a_bump_is_found_in_a_scan_from_one_side() -> None:
     detector = PatchCore().fit(good_clouds(3))
     found = []

@@ -17,6 +17,7 @@ from tests.methods.separation import judged
 
 from amiss.errors import AmissError, BadBackbone, BadField, BadModelFile, BadSample
 from amiss.kit.memory import MemoryBank
+from amiss.kit.sides import Sides
 from amiss.kit.tokens import balance, drawn_matrix
 from amiss.methods.patchcore import PatchCore
 from amiss.metrics.ranking import auroc
@@ -56,6 +57,12 @@ def test_tokens_change_scores_and_alone_they_leave_descriptors_out(fitted: Patch
     plain, alone = PatchCore(places=800, most=2000).fit(good), detector(file, share=1.0).fit(good)
     assert len({round(judged(one, bad)[0], 6) for one in (plain, fitted, alone)}) == 3
     assert alone.bank_ is not None and not alone.bank_.vectors[:, :99].any() and alone.bank_.vectors[:, 99:].any()
+
+
+def test_scores_of_scans_from_one_side_lie_where_those_of_whole_ones_do(file: Path) -> None:
+    detected, good = detector(file).fit(good_clouds(4)), good_clouds(4, seed=1)
+    whole, side = (np.median(judged(detected, each)) for each in (good, list(Sides(good, 2, 0.05))))
+    assert 0.7 < side / whole < 1.4
 
 
 def test_order_of_points_and_pose_change_no_score(fitted: PatchCore) -> None:

@@ -189,7 +189,7 @@ class PatchCore(Detector):
         """What few places of good clouds, or of views, are farther than from others, which is 1 where there are none."""
         rows = found.candidates.rows()
         starts = np.cumsum([0, *map(len, found.weights)])[rows[:, 0]]
-        vectors = found.candidates.vectors() * np.repeat(self.scale_, found.channels)
+        vectors = found.candidates.vectors()  # on their scale since `_banked`
         far = apart(vectors, owners[rows[:, 0]], np.concatenate(found.weights)[starts + rows[:, 1]], bank, holders, _ASKED)
         return max(float(np.quantile(far, _UPPER)), 1e-12) if len(far) else 1.0
 
@@ -319,9 +319,8 @@ class PatchCore(Detector):
             log.warning(HELD_AGAINST_VIEWS, sample.id)
             bank, weights = self.sides_, patches.weights * np.float32(self.level_)
         distances, nearest = bank.nearest(vectors, min(self.neighbours, len(bank)))  # (P, k)
-        if self.distance == "squared":
-            distances = distances**2
-        scores = distances.mean(axis=1) * weights
+        distances = (distances * weights[:, None]) ** (2 if self.distance == "squared" else 1)
+        scores = distances.mean(axis=1)
         worst = int(scores.argmax())
         return Result(
             id=sample.id,
