@@ -22,9 +22,9 @@ from amiss.kit.sides import FAR, directions
 Array = npt.NDArray[Any]
 
 _ASKED = 6  # nearest places of the scan, of which one must face as the surface does
-_CLEAR = 1.5  # times farther from the nearest place than almost all good surface is, from which on it is missing
+_CLEAR = 1.3  # times farther from the nearest place than almost all good surface is, from which on it is missing
 _LINKED = 2.0  # cells between places of one piece
-_FEWEST = 3  # places that make a piece: fewer are chance
+_FEWEST = 2  # places that make a piece: a single one is chance
 _IN_SIGHT = 0.9  # share of a piece that must be
 _MOST = 10.0  # cells, more are as good
 _SLACK = 1.0  # cells around a missing place, besides the way to the nearest place: what is marked of the scan
