@@ -68,6 +68,13 @@ def test_of_a_scan_from_one_side_only_what_is_in_sight_is_missed(fitted: ISMP) -
     assert len(lacking.evidence["missing"]) == 1 and lacking.score > seen.score
 
 
+def test_fitted_again_without_views_nothing_is_held_against_the_old_ones() -> None:
+    detector = ISMP(bank=500).fit(good_clouds(2))
+    assert detector.sides_ is not None
+    detector.views = 0
+    assert detector.fit(good_clouds(2)).sides_ is None
+
+
 def test_scores_of_good_scans_from_one_side_lie_near_those_of_whole_ones() -> None:
     detector, good = ISMP(bank=2000).fit(good_clouds(4, points=6000)), good_clouds(4, seed=1, points=6000)
     whole, side = (np.median(judged(detector, each)) for each in (good, list(Sides(good, 2, 0.05))))

@@ -189,6 +189,8 @@ def test_scores_of_scans_from_one_side_lie_where_those_of_whole_ones_do() -> Non
     ))  # fmt: skip
     assert 0.2 < detector.level_ < 1 and 0.8 < np.median(side) / np.median(whole) < 1.25
     assert PatchCore().fit(good_clouds(1)).level_ == 1  # a single cloud has no other to be held against
+    twice = [Sample(id=each, points=good_clouds(1)[0].points) for each in ("it", "its copy")]
+    assert PatchCore().fit(twice).level_ == 1  # copies say nothing of how far good ones are apart: no score may become 0
 
 
 def test_squared_distances_of_scans_from_one_side_are_the_squares_of_plain_ones() -> None:

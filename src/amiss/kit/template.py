@@ -29,10 +29,11 @@ _ROOM = 0.05  # of the box's sides, left free around the template
 class Fit:
     """A scan on the template.
 
-    points  (P, 3) its places as they lie there     covered  share of the template's first cloud that has a point nearby
+    points, normals  (P, 3) its places as they lie there     covered  share of the first cloud that has a point nearby
     """
 
     points: Array
+    normals: Array
     pose: Pose
     covered: float
 
@@ -60,10 +61,11 @@ class Template:
         laid = [index for index, fit in enumerate(fits) if index == 0 or fit.pose.sound]
         if len(laid) < len(clouds):
             log.warning("%d of %d good clouds cannot be laid onto the first one", len(clouds) - len(laid), len(clouds))
-        turned = [clouds[index].normals @ fits[index].pose.rotation.T for index in laid]
         owners = np.repeat(np.array(laid, np.int32), [len(clouds[index].places) for index in laid])
         points = np.concatenate([fits[index].points for index in laid]).astype(np.float32)
-        return cls(points, np.concatenate(turned).astype(np.float32), owners, alone.descriptors, cell), fits
+        return cls(
+            points, np.concatenate([fits[index].normals for index in laid]).astype(np.float32), owners, alone.descriptors, cell
+        ), fits
 
     @cached_property
     def _surface(self) -> Surface:
@@ -96,7 +98,7 @@ class Template:
         pose = register(Surface(places, normals, _described(cloud), self.cell), self._surface, np.random.default_rng(seed))
         laid = pose(places)
         gaps, _ = cKDTree(laid).query(self.points[: len(self.descriptors)], distance_upper_bound=_REACH * self.cell)
-        return Fit(laid, pose, float(np.isfinite(gaps).mean()))
+        return Fit(laid, normals @ pose.rotation.T, pose, float(np.isfinite(gaps).mean()))
 
     def distances(self, points: Array, *, without: int | None = None) -> Array:
         """How far places lie from the surface along its normals, in cells, (P,); the mean over its nearest places.

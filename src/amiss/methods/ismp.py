@@ -135,7 +135,7 @@ class ISMP(Detector):
         self.samples_, self.spots_ = ids, np.concatenate([cloud.places for cloud in clouds])[picks]
         self.bank_ = MemoryBank(vectors[picks], rows)
         whole = [index for index, cloud in enumerate(clouds) if not cloud.one_sided]
-        self.whole_ = len(whole) == len(clouds)
+        self.whole_, self.sides_ = len(whole) == len(clouds), None
         seen = self._seen(whole, parts, rng, progress) if self.views and whole else None
         if seen is not None:
             some = self._choose(seen.vectors, rng)
@@ -173,10 +173,11 @@ class ISMP(Detector):
         template, fits = Template.built(clouds, self._extract.gauge.cell, self.seed)
         gallery = np.stack([summary(views(fit.points, *template.box, self.side)) for fit in fits])
         coordinates, far = [], []
-        for index, cloud in enumerate(clouds):
-            if fits[index].pose.sound and len(clouds) > 1:
-                coordinates.append(template.distances(fits[index].points, without=index))
-                far += [self._gaps(template, cloud, fits[index])] * (index > 0)
+        for index, fit in enumerate(fits):
+            if fit.pose.sound and len(clouds) > 1:
+                coordinates.append(template.distances(fit.points, without=index))
+                if index:  # the first cloud is the surface itself
+                    far.append(gaps(*template.first, fit.points, fit.normals, template.cell))
             progress("measuring good parts without themselves", index + 1, len(clouds))
         holders = origins(self.bank_.rows[:, 0])
         local = side = apart(vectors, owners, np.ones(len(vectors), np.float32), self.bank_, holders)
@@ -204,7 +205,7 @@ class ISMP(Detector):
         fit = self.template_.fit(cloud, self.seed)
         pieces: list[dict[str, Any]] = []
         if fit.pose.sound:
-            lack, pieces = self._missing(cloud, fit)
+            lack, pieces = self._missing(cloud.one_sided, fit)
             branches["coordinates"] = np.maximum(self._level(1, self.template_.distances(fit.points)), lack)
         else:
             log.warning("%s: not registered (fitness %.2f), so its local form alone counts", sample.id, fit.pose.fitness)
@@ -237,12 +238,7 @@ class ISMP(Detector):
         middle, upper = self.levels_[branch]
         return np.asarray((values - middle) / (upper - middle))
 
-    @staticmethod
-    def _gaps(template: Template, cloud: CloudFeatures, fit: Fit) -> Array:
-        """How far places of the template's first cloud have the nearest of a scan, in cells, (F,)."""
-        return gaps(*template.first, fit.points, cloud.normals @ fit.pose.rotation.T, template.cell)
-
-    def _missing(self, cloud: CloudFeatures, fit: Fit) -> tuple[Array, list[dict[str, Any]]]:
+    def _missing(self, one_sided: bool, fit: Fit) -> tuple[Array, list[dict[str, Any]]]:
         """The level of missing surface beside each place, (P,), and its pieces as evidence.
 
         Of a scan from one side of a part that was learned whole, what is in sight counts. Good clouds that are from one side
@@ -253,13 +249,13 @@ class ISMP(Detector):
         if not self.missing or not (self.whole_ or fit.covered >= _WHOLE):
             return none, []
         (surface, _), (middle, upper) = self.template_.first, self.levels_[2]
-        far = self._gaps(self.template_, cloud, fit)
+        far = gaps(*self.template_.first, fit.points, fit.normals, self.template_.cell)
         shown = far < COVERED
         if shown.any():  # the points of a scan may lie farther apart than those of the good ones
             far *= min(1.0, middle / max(float(np.median(far[shown])), 1e-12))
         sight = np.ones(len(far), np.bool_)
-        if self.whole_ and cloud.one_sided:
-            sight = in_sight(surface, shown, cloud.normals @ fit.pose.rotation.T)
+        if self.whole_ and one_sided:
+            sight = in_sight(surface, shown, fit.normals)
         found, pieces = missing(surface, far, upper, sight, fit.points, self.template_.cell)
         return np.where(found > 0, self.missing * self._level(2, found), none), [self._told(piece, fit) for piece in pieces]
 

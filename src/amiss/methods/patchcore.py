@@ -50,6 +50,7 @@ Array = npt.NDArray[Any]
 log = logging.getLogger(__name__)
 
 _ASKED, _UPPER = 1_000, 0.995  # places of a cloud or view that tell how far apart good ones are; quantile of that
+_COPIES = 0.01  # of how far views are apart: good clouds that are closer are copies of one another
 
 
 @dataclass(frozen=True)
@@ -183,15 +184,15 @@ class PatchCore(Detector):
             views = np.array([(found.whole[cloud], side) for cloud, side in sides.origins])
             holders = np.concatenate([own, views])[self.sides_.rows[:, 0]]
             usual = self._upper(found, own, self.bank_, holders[: len(self.bank_)])
-            self.level_ = usual / self._upper(seen, views, self.sides_, holders)
+            there = self._upper(seen, views, self.sides_, holders)
+            self.level_ = usual / there if usual > _COPIES * there > 0 else 1.0
 
     def _upper(self, found: _Gathered, owners: Array, bank: MemoryBank, holders: Array) -> float:
-        """What few places of good clouds, or of views, are farther than from others, which is 1 where there are none."""
-        rows = found.candidates.rows()
-        starts = np.cumsum([0, *map(len, found.weights)])[rows[:, 0]]
-        vectors = found.candidates.vectors()  # on their scale since `_banked`
-        far = apart(vectors, owners[rows[:, 0]], np.concatenate(found.weights)[starts + rows[:, 1]], bank, holders, _ASKED)
-        return max(float(np.quantile(far, _UPPER)), 1e-12) if len(far) else 1.0
+        """What few places of good clouds, or of views, are farther from others than, 0 where there are no others."""
+        rows, weights = found.candidates.rows(), np.concatenate(found.weights)
+        places = np.cumsum([0, *map(len, found.weights)])[rows[:, 0]] + rows[:, 1]
+        far = apart(found.candidates.vectors(), owners[rows[:, 0]], weights[places], bank, holders, _ASKED)  # scaled by _banked
+        return float(np.quantile(far, _UPPER)) if len(far) else 0.0
 
     def _banked(self, found: _Gathered, rng: np.random.Generator, progress: Progress) -> tuple[Array, Array, Array]:
         """What a bank holds (section 3.2): vectors, rows, and where their patches lie."""
